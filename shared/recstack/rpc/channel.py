@@ -1,0 +1,47 @@
+"""Client kit: channels with keep-alive, round robin, and a retry budget."""
+
+import json
+from typing import Any
+
+import grpc
+import grpc.aio
+
+MAX_MESSAGE_BYTES = 64 * 1024 * 1024
+
+# Retries live in gRPC itself: only UNAVAILABLE (nothing was done), and only while at least half of recent calls
+# succeed (retryThrottling is the retry budget), so that retries cannot multiply an outage.
+SERVICE_CONFIG = {
+    "loadBalancingConfig": [{"round_robin": {}}],
+    "methodConfig": [
+        {
+            "name": [{}],
+            "retryPolicy": {
+                "maxAttempts": 3,
+                "initialBackoff": "0.02s",
+                "maxBackoff": "0.5s",
+                "backoffMultiplier": 3,
+                "retryableStatusCodes": ["UNAVAILABLE"],
+            },
+        }
+    ],
+    "retryThrottling": {"maxTokens": 20, "tokenRatio": 0.2},
+}
+
+OPTIONS: list[tuple[str, Any]] = [
+    ("grpc.service_config", json.dumps(SERVICE_CONFIG)),
+    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 2_000),
+]
+
+
+def aio_channel(address: str) -> grpc.aio.Channel:
+    """An asyncio channel to `host:port` (or any gRPC target). Reuse it: one per address and process."""
+    return grpc.aio.insecure_channel(address, options=OPTIONS)
+
+
+def sync_channel(address: str) -> grpc.Channel:
+    """A blocking channel to `host:port` (or any gRPC target)."""
+    return grpc.insecure_channel(address, options=OPTIONS)

@@ -1,0 +1,129 @@
+"""Server kit: health, reflection, one error mapping and a drain for every service."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+import grpc.aio
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from recstack.errors import RecStackError, StackError
+from recstack.rpc.channel import MAX_MESSAGE_BYTES
+
+log = logging.getLogger("recstack.rpc")
+
+_OPTIONS: list[tuple[str, Any]] = [
+    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.so_reuseport", 0),  # a port that is taken must be an error, not a silent share
+]
+
+
+class ErrorInterceptor(grpc.aio.ServerInterceptor):
+    """Maps RecStackError to its status code; anything else to INTERNAL without details, with the trace in the log."""
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Any, Any] | None]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> Any:
+        """Wrap unary-response handlers (unary-unary and stream-unary)."""
+        handler = await continuation(handler_call_details)
+        if handler is None or handler.response_streaming:
+            return handler
+        method = handler_call_details.method
+        inner: Any = handler.stream_unary if handler.request_streaming else handler.unary_unary
+
+        async def guarded(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
+            try:
+                return await inner(request, context)
+            except RecStackError as error:
+                await context.abort(error.code, str(error))
+            except (grpc.aio.AbortError, asyncio.CancelledError):
+                raise
+            except Exception:
+                log.exception("unexpected error in %s", method)
+                await context.abort(grpc.StatusCode.INTERNAL, f"internal error in {method}; see the server's log")
+
+        make = (
+            grpc.stream_unary_rpc_method_handler if handler.request_streaming else grpc.unary_unary_rpc_method_handler
+        )
+        return make(guarded, handler.request_deserializer, handler.response_serializer)
+
+
+@dataclass(frozen=True, slots=True)
+class Registration:
+    """One servicer to serve: its full protobuf name, the generated `add_…_to_server`, and the servicer."""
+
+    name: str
+    add: Callable[[Any, grpc.aio.Server], None]
+    servicer: Any
+
+
+class RunningServer:
+    """A started server with its health servicer. Use `stop` to drain."""
+
+    def __init__(self, server: grpc.aio.Server, health_servicer: health.aio.HealthServicer, port: int) -> None:
+        self.port = port
+        self._server = server
+        self._health = health_servicer
+
+    async def set_serving(self, serving: bool, service: str = "") -> None:
+        """Publish SERVING or NOT_SERVING for the whole server or one service."""
+        status = health_pb2.HealthCheckResponse
+        await self._health.set(service, status.SERVING if serving else status.NOT_SERVING)
+
+    async def stop(self, drain_seconds: float) -> None:
+        """Flip health to NOT_SERVING, then let in-flight calls finish for up to `drain_seconds`."""
+        await self._health.enter_graceful_shutdown()
+        await self._server.stop(grace=drain_seconds)
+
+    async def wait(self) -> None:
+        """Return when the server has stopped."""
+        await self._server.wait_for_termination()
+
+
+async def start_server(address: str, registrations: Sequence[Registration], *, serving: bool = True) -> RunningServer:
+    """Start serving on `host:port` (port 0 picks a free one).
+
+    `serving=False` starts with health NOT_SERVING; call `set_serving(True)` when warm.
+    Raises StackError when the port is taken.
+    """
+    server = grpc.aio.server(interceptors=[ErrorInterceptor()], options=_OPTIONS)
+    health_servicer = health.aio.HealthServicer()
+    health_pb2_grpc.add_HealthServicer_to_server(health_servicer, server)
+    for registration in registrations:
+        registration.add(registration.servicer, server)
+    names = [registration.name for registration in registrations]
+    reflection.enable_server_reflection([*names, health.SERVICE_NAME, reflection.SERVICE_NAME], server)
+    try:
+        port = server.add_insecure_port(address)
+    except RuntimeError as error:
+        raise StackError(
+            f"cannot listen on {address}: the port is taken or the address is not local; "
+            "stop the other process, or choose another address in the settings"
+        ) from error
+    await server.start()
+    running = RunningServer(server, health_servicer, port)
+    for name in ["", *names]:
+        await running.set_serving(serving, name)
+    log.info("serving %s on port %d", ", ".join(names), port)
+    return running
+
+
+async def run_until_signal(running: RunningServer, drain_seconds: float) -> None:
+    """Serve until SIGTERM or SIGINT, then drain."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(signum, stop.set)
+    await stop.wait()
+    log.info("draining for up to %.1f s", drain_seconds)
+    await running.stop(drain_seconds)
