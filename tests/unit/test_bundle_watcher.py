@@ -1,0 +1,109 @@
+"""Hot swap: load beside, refuse what is broken, keep serving."""
+
+import threading
+from pathlib import Path
+
+import pytest
+
+from recstack.bundle import REQUIRED_FILES, Bundle, BundleStore, BundleWatcher
+from recstack.errors import BundleError
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> BundleStore:
+    return BundleStore(str(tmp_path / "store"))
+
+
+def publish(store: BundleStore, folder: Path, mark: str) -> str:
+    for name in REQUIRED_FILES:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(mark)
+    return store.publish(folder, dataset="test", models={}, metrics={}).version
+
+
+def read_mark(bundle: Bundle) -> str:
+    mark = (bundle.folder / "golden.npz").read_text()
+    if mark == "refuse me":
+        raise BundleError("this one does not load")
+    return mark
+
+
+async def test_nothing_active_says_what_to_do(store: BundleStore) -> None:
+    watcher = BundleWatcher(store, read_mark, poll_seconds=60)
+    await watcher.start()
+    with pytest.raises(BundleError, match="recstack train"):
+        watcher.require()
+    await watcher.stop()
+
+
+async def test_swap_replaces_the_reference_not_the_object(store: BundleStore, tmp_path: Path) -> None:
+    swaps: list[str] = []
+
+    async def on_swap() -> None:
+        swaps.append(watcher.require().model)
+
+    watcher = BundleWatcher(store, read_mark, poll_seconds=60, on_swap=on_swap)
+    store.activate(publish(store, tmp_path / "a", "a"))
+    await watcher.refresh()
+    held = watcher.require()
+    second = publish(store, tmp_path / "b", "b")
+    store.activate(second)
+    await watcher.refresh()
+    await watcher.refresh()
+    assert (held.model, watcher.require().model) == ("a", "b")
+    assert watcher.info().version == second
+    assert swaps == ["a", "b"], "a second look at the same pointer must not load again"
+
+
+async def test_a_refused_bundle_keeps_the_old_one_and_says_why(store: BundleStore, tmp_path: Path) -> None:
+    watcher = BundleWatcher(store, read_mark, poll_seconds=60)
+    good = publish(store, tmp_path / "a", "a")
+    store.activate(good)
+    await watcher.refresh()
+    store.activate(publish(store, tmp_path / "b", "refuse me"))
+    await watcher.refresh()
+    assert watcher.require().model == "a"
+    assert "does not load" in watcher.info().last_refusal
+    store.rollback()
+    await watcher.refresh()
+    assert watcher.info().last_refusal == "", "going back to the bundle in use clears the refusal"
+
+
+async def test_a_storage_failure_is_tried_again(store: BundleStore, tmp_path: Path) -> None:
+    failures = iter([OSError("storage is away")])
+
+    def build(bundle: Bundle) -> str:
+        error = next(failures, None)
+        if error:
+            raise error
+        return read_mark(bundle)
+
+    watcher = BundleWatcher(store, build, poll_seconds=60)
+    store.activate(publish(store, tmp_path / "a", "a"))
+    await watcher.refresh()
+    assert "storage is away" in watcher.info().last_refusal
+    await watcher.refresh()
+    assert watcher.require().model == "a"
+
+
+async def test_following_picks_up_an_activation_off_the_event_loop(store: BundleStore, tmp_path: Path) -> None:
+    import asyncio
+
+    loaded = asyncio.Event()
+    threads: list[str] = []
+
+    def build(bundle: Bundle) -> str:
+        threads.append(threading.current_thread().name)
+        return read_mark(bundle)
+
+    async def on_swap() -> None:
+        loaded.set()
+
+    watcher = BundleWatcher(store, build, poll_seconds=0.01, on_swap=on_swap)
+    await watcher.start()
+    store.activate(publish(store, tmp_path / "a", "a"))
+    await asyncio.wait_for(loaded.wait(), timeout=30)
+    await watcher.stop()
+    assert watcher.require().model == "a"
+    assert "MainThread" not in threads
