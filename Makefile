@@ -1,0 +1,77 @@
+# Everything that people and CI do with RecStack. `make help` lists the targets.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-builtin-rules
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+BUF := npx --yes --package=@bufbuild/buf@1.75.0 -- buf
+PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+READY := $(VENV)/.ready
+STUBS := $(VENV)/.stubs
+PROTOS := $(shell find protos -name '*.proto')
+
+.PHONY: help setup protos demo up down train evaluate bench test lint types proto-lint format check clean
+
+help: ## Show this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
+
+setup: $(READY) $(STUBS) ## Make .venv with everything in it, and generate the gRPC stubs
+
+# torch first: a CPU build that is there already keeps what depends on torch from fetching a CUDA one.
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "RecStack needs Python 3.11 or newer")'
+	@echo "setting up $(VENV) (a few minutes the first time)"
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(PIP_INSTALL) torch
+	$(PIP_INSTALL) --editable '.[dev]'
+	touch $@
+
+$(STUBS): $(PROTOS) protos/generate.py $(READY)
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python protos/generate.py 2>/dev/null
+	touch $@
+
+protos: $(STUBS) ## Generate the gRPC stubs into shared/recstack/api
+
+demo: setup ## Train (quick), start everything, recommend, send an event, stop everything
+	$(BIN)/recstack demo
+
+up: setup ## Start Redis and the four services, and keep them running
+	$(BIN)/recstack up --detach
+
+down: ## Stop what `make up` started
+	$(BIN)/recstack down
+
+train: setup ## Train the full preset, publish the bundle and activate it
+	$(BIN)/recstack train --preset full
+
+evaluate: setup ## Compare the active bundle with baselines on the test split
+	$(BIN)/recstack evaluate
+
+bench: setup ## Time Recommend(k=20) over 500 candidates, by stage
+	$(BIN)/python -m tests.bench.recommend
+
+test: setup ## Run the tests (real Redis, real gRPC servers, real Ray Serve)
+	$(BIN)/pytest
+
+lint: setup ## Check style and imports
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: setup ## Check types: mypy --strict on shared
+	$(BIN)/mypy
+
+proto-lint: ## Check the contracts (needs npm)
+	$(BUF) lint
+
+format: setup ## Rewrite the code in the house style
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+check: lint types proto-lint test ## Everything that CI checks
+
+clean: ## Remove everything that is not in git
+	rm -rf $(VENV) .recstack shared/recstack/api build *.egg-info

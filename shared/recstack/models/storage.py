@@ -1,0 +1,43 @@
+"""Models on disk: `config.json` (the config dataclass, plus the model's name) and `model.safetensors`. No pickle."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, TypeVar
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from recstack.errors import BundleError
+
+
+ModelT = TypeVar("ModelT", bound=nn.Module)
+
+
+def save_model(folder: Path, name: str, model: nn.Module) -> None:
+    """Write a model whose `config` is a dataclass into `folder` under `name`, for example "dien"."""
+    folder.mkdir(parents=True, exist_ok=True)
+    config: Any = model.config
+    (folder / "config.json").write_text(json.dumps({"model": name, **asdict(config)}, indent=2) + "\n")
+    weights = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
+    save_file(weights, folder / "model.safetensors")
+
+
+def load_model(folder: Path, known: dict[str, tuple[type[ModelT], type[Any]]]) -> ModelT:
+    """Read what `save_model` wrote: the model in eval mode, on the CPU.
+
+    known: name -> (model class, config class). BundleError when the name is unknown or the weights do not fit.
+    """
+    config = json.loads((folder / "config.json").read_text())
+    name = config.pop("model", None)
+    if name not in known:
+        raise BundleError(f"{folder} holds a model named {name!r}; this program knows {', '.join(sorted(known))}")
+    model_class, config_class = known[name]
+    try:
+        sequences = {key: tuple(value) if isinstance(value, list) else value for key, value in config.items()}
+        model = model_class(config_class(**sequences))
+        model.load_state_dict(load_file(folder / "model.safetensors"))
+    except (TypeError, ValueError, RuntimeError, SafetensorError) as error:
+        raise BundleError(f"{folder} does not fit this program's {name!r}: {error}; train and publish again") from error
+    return model.eval()
