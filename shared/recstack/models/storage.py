@@ -11,7 +11,6 @@ from torch import nn
 
 from recstack.errors import BundleError
 
-
 ModelT = TypeVar("ModelT", bound=nn.Module)
 
 
