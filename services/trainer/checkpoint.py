@@ -1,0 +1,103 @@
+"""Training state on disk: one file, replaced atomically, so that a killed run costs at most one epoch."""
+
+import json
+import os
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from torch import Tensor
+
+CHECKPOINT_FILE = "checkpoint.pt"
+
+
+@dataclass(slots=True)
+class TrainingState:
+    """Where a run stands: everything that changes while it trains, beside the model and the optimizer.
+
+    epoch: epochs finished. step: optimizer steps taken. seconds: time spent training and validating.
+    best_metrics and best_weights belong to `best_epoch` (0 = none yet); history has one row per finished epoch.
+    """
+
+    epoch: int = 0
+    step: int = 0
+    samples: int = 0
+    seconds: float = 0.0
+    train_seconds: float = 0.0
+    best_epoch: int = 0
+    best_metrics: dict[str, float] = field(default_factory=dict)
+    best_weights: dict[str, Tensor] = field(default_factory=dict)
+    history: list[dict[str, float]] = field(default_factory=list)
+
+
+def seed_everything(seed: int) -> None:
+    """Seed python's, numpy's and torch's global generators (all devices)."""
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.manual_seed(seed)
+
+
+def write_json(path: Path, value: object) -> None:
+    """Write JSON so that a reader sees the old file or the new one, never half of it."""
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(json.dumps(value, indent=2, sort_keys=True) + "\n")
+    partial.replace(path)
+
+
+def save_checkpoint(
+    run_dir: Path,
+    identity: str,
+    model: torch.nn.Module,
+    optimizer: torch.optim.Optimizer,
+    state: TrainingState,
+) -> None:
+    """Write the whole training state under `run_dir` and swap it in with one rename."""
+    numpy_state = cast("tuple[Any, ...]", np.random.get_state(legacy=True))
+    content = {
+        "identity": identity,
+        "model": model.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "state": {name: getattr(state, name) for name in TrainingState.__dataclass_fields__},
+        "python_rng": random.getstate(),
+        "numpy_rng": (numpy_state[0], numpy_state[1].tolist(), *numpy_state[2:]),
+        "torch_rng": torch.get_rng_state(),
+        "cuda_rng": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+    }
+    partial = run_dir / (CHECKPOINT_FILE + ".partial")
+    with partial.open("wb") as file:
+        torch.save(content, file)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(run_dir / CHECKPOINT_FILE)
+
+
+def load_checkpoint(
+    run_dir: Path,
+    identity: str,
+    model: torch.nn.Module,
+    optimizer: torch.optim.Optimizer,
+) -> TrainingState | None:
+    """Restore model, optimizer and generators from `run_dir`; None when there is no checkpoint of this `identity`.
+
+    A checkpoint of another configuration is left alone here and overwritten by the next `save_checkpoint`.
+    """
+    path = run_dir / CHECKPOINT_FILE
+    if not path.exists():
+        return None
+    # weights_only: tensors and plain values, so that loading a file can never run code.
+    content: Mapping[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    if content["identity"] != identity:
+        return None
+    model.load_state_dict(content["model"])
+    optimizer.load_state_dict(content["optimizer"])
+    random.setstate(content["python_rng"])
+    name, keys, *rest = content["numpy_rng"]
+    np.random.set_state((name, np.array(keys, np.uint32), *rest))
+    torch.set_rng_state(content["torch_rng"])
+    if content["cuda_rng"] and len(content["cuda_rng"]) == torch.cuda.device_count():
+        torch.cuda.set_rng_state_all(content["cuda_rng"])
+    return TrainingState(**content["state"])

@@ -1,0 +1,154 @@
+"""The training loop on a problem small enough to know the answer: a line through points."""
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from rich.console import Console
+from torch import Tensor, nn
+
+from recstack.errors import InvalidRequestError, RecStackError
+from recstack.models.devices import resolve_device
+from services.trainer.checkpoint import CHECKPOINT_FILE, TrainingState, save_checkpoint
+from services.trainer.fit import FitConfig, fit
+
+QUIET = Console(quiet=True)
+CONFIG = FitConfig(epochs=6, learning_rate=0.05, patience=6, warmup=0.1, seed=3)
+
+
+class LineTask:
+    """y = 2x + 1 with dropout on x, so that a resumed run is only equal if torch's generator is restored."""
+
+    name = "line"
+    metric_name = "negative_error"
+
+    def __init__(self, scores: list[float] | None = None, stop_after: int | None = None) -> None:
+        torch.manual_seed(0)
+        self.model: nn.Module = nn.Sequential(nn.Dropout(0.2), nn.Linear(1, 1))
+        self.scores, self.stop_after = scores, stop_after
+        self.epochs_seen: list[int] = []
+
+    def identity(self) -> Mapping[str, object]:
+        return {"points": 32}
+
+    def batches(self, epoch: int) -> list[Tensor]:
+        generator = torch.Generator().manual_seed(epoch)
+        return list(torch.randn(4, 8, 1, generator=generator))
+
+    def samples(self, batch: Tensor) -> int:
+        return len(batch)
+
+    def loss(self, batch: Tensor) -> Tensor:
+        return nn.functional.mse_loss(self.model(batch), 2 * batch + 1)
+
+    def validate(self) -> dict[str, float]:
+        assert not self.model.training
+        assert not torch.is_grad_enabled()
+        if self.stop_after is not None and len(self.epochs_seen) == self.stop_after:
+            raise KeyboardInterrupt
+        self.epochs_seen.append(len(self.epochs_seen))
+        x = torch.linspace(-1, 1, 21).unsqueeze(1)
+        error = nn.functional.mse_loss(self.model(x), 2 * x + 1).item()
+        scored = -error if self.scores is None else self.scores[len(self.epochs_seen) - 1]
+        return {"negative_error": scored, "weight": self.model[1].weight.item()}  # type: ignore[union-attr, operator]
+
+
+def test_fit_learns_and_keeps_the_best_weights(tmp_path: Path) -> None:
+    task = LineTask(scores=[0.1, 0.5, 0.3, 0.2, 0.1, 0.1])
+    result = fit(task, CONFIG, tmp_path, QUIET)
+    assert result.best_epoch == 2
+    assert result.metrics["negative_error"] == 0.5
+    assert task.model[1].weight.item() == result.history[1]["weight"]  # type: ignore[index, union-attr, operator]
+    assert task.model[1].weight.item() != result.history[-1]["weight"]  # type: ignore[index, union-attr, operator]
+    assert not task.model.training
+    assert result.samples_per_second > 0
+
+
+def test_loss_goes_down_and_every_epoch_is_written(tmp_path: Path) -> None:
+    result = fit(LineTask(), CONFIG, tmp_path, QUIET)
+    rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [row["epoch"] for row in rows] == [1, 2, 3, 4, 5, 6]
+    assert rows[-1]["loss"] < rows[0]["loss"]
+    assert rows == list(result.history)
+    assert json.loads((tmp_path / "config.json").read_text())["fit"]["learning_rate"] == 0.05
+
+
+def test_early_stopping_waits_for_patience(tmp_path: Path) -> None:
+    task = LineTask(scores=[0.5, 0.4, 0.45, 0.9, 0.9, 0.9])
+    assert fit(task, replace(CONFIG, patience=2), tmp_path, QUIET).epochs == 3
+
+
+def test_killed_run_resumes_to_the_same_weights(tmp_path: Path) -> None:
+    whole = LineTask()
+    fit(whole, CONFIG, tmp_path / "whole", QUIET)
+    with pytest.raises(KeyboardInterrupt):
+        fit(LineTask(stop_after=3), CONFIG, tmp_path / "killed", QUIET)
+    resumed = LineTask()
+    result = fit(resumed, CONFIG, tmp_path / "killed", QUIET)
+    assert len(resumed.epochs_seen) == 3
+    assert result.epochs == 6
+    for name, value in whole.model.state_dict().items():
+        torch.testing.assert_close(resumed.model.state_dict()[name], value, rtol=0, atol=0)
+
+
+def test_a_checkpoint_of_another_configuration_is_not_used(tmp_path: Path) -> None:
+    fit(LineTask(), CONFIG, tmp_path, QUIET)
+    again = LineTask()
+    fit(again, replace(CONFIG, learning_rate=0.01), tmp_path, QUIET)
+    assert len(again.epochs_seen) == 6
+
+
+def test_a_finished_run_is_not_trained_again(tmp_path: Path) -> None:
+    first = fit(LineTask(), CONFIG, tmp_path, QUIET)
+    again = LineTask()
+    assert fit(again, CONFIG, tmp_path, QUIET).metrics == first.metrics
+    assert again.epochs_seen == []
+
+
+def test_half_written_checkpoint_does_not_replace_the_good_one(tmp_path: Path) -> None:
+    task = LineTask()
+    optimizer = torch.optim.AdamW(task.model.parameters())
+    save_checkpoint(tmp_path, "a", task.model, optimizer, TrainingState())
+    good = (tmp_path / CHECKPOINT_FILE).read_bytes()
+    with pytest.raises(Exception, match="pickle"):
+        save_checkpoint(tmp_path, "a", task.model, optimizer, TrainingState(history=[lambda: None]))  # type: ignore[list-item]
+    assert (tmp_path / CHECKPOINT_FILE).read_bytes() == good
+
+
+def test_time_budget_stops_inside_an_epoch_and_still_validates(tmp_path: Path) -> None:
+    result = fit(LineTask(), replace(CONFIG, max_minutes=1e-9), tmp_path, QUIET)
+    assert result.epochs == 1
+    assert "negative_error" in result.metrics
+
+
+def test_a_loss_that_is_not_a_number_is_reported(tmp_path: Path) -> None:
+    class Broken(LineTask):
+        def loss(self, batch: Tensor) -> Tensor:
+            return super().loss(batch) * math.nan
+
+    with pytest.raises(RecStackError, match="lower the learning rate"):
+        fit(Broken(), CONFIG, tmp_path, QUIET)
+
+
+def test_rate_rises_then_falls() -> None:
+    config = FitConfig(learning_rate=1.0, warmup=0.2)
+    rates = [config.rate_at(progress) for progress in (0.0, 0.1, 0.2, 0.6, 1.0)]
+    assert rates == pytest.approx([0.01, 0.5, 1.0, 0.505, 0.01], abs=1e-6)
+    assert replace(config, schedule="constant").rate_at(0.9) == 1.0
+
+
+@pytest.mark.parametrize("bad", [{"epochs": 0}, {"learning_rate": -1.0}, {"warmup": 1.0}, {"patience": 0}])
+def test_impossible_configurations_are_refused(bad: dict[str, float]) -> None:
+    with pytest.raises(InvalidRequestError, match=next(iter(bad))):
+        FitConfig(**bad)  # type: ignore[arg-type]
+
+
+def test_device_names() -> None:
+    assert resolve_device("cpu").type == "cpu"
+    assert resolve_device("auto").type in ("cpu", "cuda")
+    with pytest.raises(InvalidRequestError, match="gpu0"):
+        resolve_device("gpu0")
