@@ -29,6 +29,10 @@ class ItemTable:
     def __len__(self) -> int:
         return len(self.year_bucket)
 
+    def to(self, device: torch.device | str) -> "ItemTable":
+        """The same table on another device."""
+        return ItemTable(self.year_bucket.to(device), self.genres.to(device))
+
 
 @dataclass(frozen=True, slots=True)
 class Catalogue:

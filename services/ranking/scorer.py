@@ -1,0 +1,133 @@
+"""Scores candidates with a bundle's ranker: plain torch, knows nothing of gRPC, Ray or batching policy.
+
+Item-side work is done once when a bundle is loaded, user-side work once per query, the rest per candidate.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from recstack.errors import BundleError, InvalidRequestError
+from recstack.features.batch import EMPTY_HISTORY, History, UserBatch, user_batch
+from recstack.features.catalogue import Catalogue
+from recstack.features.schema import PROFILE_SIZES
+from recstack.models.dien import DIEN
+from recstack.models.rankers import load_ranker
+
+WARM_UP_CANDIDATES = 500
+
+
+@dataclass(frozen=True, slots=True)
+class RankQuery:
+    """One user's candidates. profile: gender, age, occupation, region ids; item_ids: raw catalogue ids."""
+
+    profile: NDArray[np.int64]
+    history: History
+    item_ids: NDArray[np.int64]
+
+
+class Scorer:
+    """A loaded ranker. Results depend on the query alone (to float rounding), not on what it is batched with.
+
+    Thread-safe: nothing is changed after construction.
+    """
+
+    def __init__(self, model: DIEN, catalogue: Catalogue) -> None:
+        if model.config.num_items != len(catalogue):
+            raise BundleError(
+                f"the ranker knows {model.config.num_items} items, the catalogue has {len(catalogue)}; "
+                "load both from the same bundle"
+            )
+        self._model = model.eval()
+        self._catalogue = catalogue
+        self._device = next(model.parameters()).device
+        table = catalogue.item_table().to(self._device)
+        with torch.inference_mode():
+            self._item_vectors_IE = model.encode_items(table)
+
+    @classmethod
+    def load(cls, bundle_folder: Path, device: str = "cpu", threads: int = 1) -> "Scorer":
+        """Read catalogue and ranker from a bundle's folder. `threads` is set for the whole process.
+
+        Raises BundleError when the ranker's files are missing or do not fit.
+        """
+        torch.set_num_threads(threads)
+        model = load_ranker(bundle_folder / "ranking").to(device)
+        return cls(model, Catalogue.load(bundle_folder / "catalogue.npz"))
+
+    @property
+    def max_history(self) -> int:
+        """History events that count; of a longer history the most recent ones are used."""
+        return self._model.config.max_history
+
+    def check(self, query: RankQuery) -> None:
+        """Raise InvalidRequestError for a query that cannot be scored, before it is batched with others."""
+        if len(query.item_ids) == 0:
+            raise InvalidRequestError("got no item_ids; give at least one item to score")
+        columns = {len(query.history.item_ids), len(query.history.timestamps_ms), len(query.history.ratings)}
+        if len(columns) != 1:
+            raise InvalidRequestError(f"the history's columns have lengths {sorted(columns)}; they must be equal")
+        for value, (name, size) in zip(query.profile, PROFILE_SIZES.items(), strict=True):
+            if not 0 <= value < size:
+                raise InvalidRequestError(f"{name} is {value}; it must be from 0 (unknown) to {size - 1}")
+
+    def unknown_items(self, item_ids: NDArray[np.int64]) -> int:
+        """How many of the ids the catalogue does not know; they are scored as the unknown item."""
+        return int(np.count_nonzero(self._catalogue.index_of(item_ids) == 0))
+
+    def score(self, queries: Sequence[RankQuery]) -> list[NDArray[np.float32]]:
+        """Probabilities that each query's candidates are liked, one float32 array per query, in request order.
+
+        The queries are scored together: histories and candidate lists are padded to the longest.
+        """
+        if not queries:
+            return []
+        with torch.inference_mode():
+            users, candidates_BNE = self._inputs(queries)
+            state = self._model.encode_users(users, self._item_vectors_IE)
+            probabilities_BN = self._model.score(state, candidates_BNE).sigmoid().cpu().numpy()
+        return [row[: len(query.item_ids)] for row, query in zip(probabilities_BN, queries, strict=True)]
+
+    def attribute(self, query: RankQuery) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Probabilities [N], equal to those of `score`, and attention [N, history events] whose rows sum to 1.
+
+        Events before the last `max_history` have attention 0; without a history there are no columns.
+        """
+        with torch.inference_mode():
+            users, candidates_BNE = self._inputs([query])
+            state = self._model.encode_users(users, self._item_vectors_IE)
+            probabilities_N = self._model.score(state, candidates_BNE).sigmoid()[0].cpu().numpy()
+            attention_NL = self._model.attention(state, candidates_BNE)[0].cpu().numpy()
+        used = min(len(query.history), self.max_history)
+        weights = np.zeros((len(query.item_ids), len(query.history)), np.float32)
+        weights[:, len(query.history) - used :] = attention_NL[:, :used]
+        return probabilities_N, weights
+
+    def warm_up(self) -> None:
+        """Score a full-size query, so that the first real one does not pay for allocations and kernel choice."""
+        items = np.resize(self._catalogue.ids, WARM_UP_CANDIDATES)
+        steps = np.resize(self._catalogue.ids, self.max_history)
+        history = History(steps, np.zeros(len(steps), np.int64), np.ones(len(steps), np.float32))
+        profile = np.zeros(len(PROFILE_SIZES), np.int64)
+        for known in (EMPTY_HISTORY, history):
+            self.score([RankQuery(profile, known, items)])
+
+    def _inputs(self, queries: Sequence[RankQuery]) -> tuple[UserBatch, Tensor]:
+        """User batch and candidate vectors [B, N, E], padded with the unknown item."""
+        histories = [query.history.last(self.max_history) for query in queries]
+        users = user_batch(
+            np.stack([np.asarray(query.profile, np.int64) for query in queries]),
+            [self._catalogue.index_of(history.item_ids) for history in histories],
+            [history.ratings for history in histories],
+            self.max_history,
+        )
+        candidates_BN = np.zeros((len(queries), max(len(query.item_ids) for query in queries)), np.int64)
+        for row, query in enumerate(queries):
+            candidates_BN[row, : len(query.item_ids)] = self._catalogue.index_of(query.item_ids)
+        indices_BN = torch.from_numpy(candidates_BN).to(self._device)
+        return users.to(self._device), self._item_vectors_IE[indices_BN]

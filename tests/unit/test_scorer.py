@@ -1,0 +1,154 @@
+"""The scorer: what a query's scores depend on, and that a bundle's folder gives the same scores."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from recstack.errors import BundleError, InvalidRequestError
+from recstack.features.batch import EMPTY_HISTORY, History
+from recstack.features.catalogue import Catalogue
+from recstack.models.dien import DIEN, DIENConfig
+from recstack.models.rankers import save_ranker
+from services.ranking.scorer import RankQuery, Scorer
+
+ITEMS = 40
+MAX_HISTORY = 6
+
+
+@pytest.fixture(scope="module")
+def catalogue() -> Catalogue:
+    rng = np.random.default_rng(0)
+    return Catalogue(
+        ids=np.arange(ITEMS, dtype=np.int64) * 7 + 3,
+        years=rng.integers(1920, 2000, ITEMS).astype(np.int16),
+        genres=rng.integers(0, 19, (ITEMS, 6)).astype(np.uint8),
+        popularity=rng.random(ITEMS).astype(np.float32),
+    )
+
+
+@pytest.fixture(scope="module")
+def model() -> DIEN:
+    torch.manual_seed(1)
+    model = DIEN(DIENConfig(num_items=ITEMS, max_history=MAX_HISTORY))
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    return model
+
+
+@pytest.fixture(scope="module")
+def scorer(model: DIEN, catalogue: Catalogue) -> Scorer:
+    return Scorer(model, catalogue)
+
+
+def query(catalogue: Catalogue, steps: int, candidates: int, seed: int = 0) -> RankQuery:
+    rng = np.random.default_rng(seed)
+    history = History(
+        rng.choice(catalogue.ids, steps), np.arange(steps, dtype=np.int64), rng.integers(1, 6, steps).astype(np.float32)
+    )
+    return RankQuery(np.array([1, 3, 5, 2]), history, rng.choice(catalogue.ids, candidates))
+
+
+def test_scores_are_probabilities_in_request_order(scorer: Scorer, catalogue: Catalogue) -> None:
+    asked = query(catalogue, 4, 12)
+    (scores,) = scorer.score([asked])
+    assert scores.dtype == np.float32
+    assert scores.shape == (12,)
+    assert ((scores > 0) & (scores < 1)).all()
+    assert len(np.unique(scores.round(5))) > 3
+    (turned,) = scorer.score([RankQuery(asked.profile, asked.history, asked.item_ids[::-1])])
+    np.testing.assert_allclose(turned[::-1], scores, atol=1e-6)
+
+
+def test_a_query_scores_the_same_alone_and_in_company(scorer: Scorer, catalogue: Catalogue) -> None:
+    queries = [
+        query(catalogue, steps, candidates, seed) for seed, (steps, candidates) in enumerate([(0, 3), (6, 9), (2, 1)])
+    ]
+    together = scorer.score(queries)
+    for asked, scores in zip(queries, together, strict=True):
+        np.testing.assert_allclose(scores, scorer.score([asked])[0], atol=1e-6)
+    for scores, again in zip(together, scorer.score(queries), strict=True):
+        np.testing.assert_array_equal(scores, again)
+
+
+def test_only_the_most_recent_events_count(scorer: Scorer, catalogue: Catalogue) -> None:
+    asked = query(catalogue, 15, 8)
+    recent = RankQuery(asked.profile, asked.history.last(MAX_HISTORY), asked.item_ids)
+    np.testing.assert_array_equal(scorer.score([asked])[0], scorer.score([recent])[0])
+    shorter = RankQuery(asked.profile, asked.history.last(MAX_HISTORY - 1), asked.item_ids)
+    assert np.abs(scorer.score([asked])[0] - scorer.score([shorter])[0]).max() > 1e-6
+
+
+def test_ratings_and_profile_matter(scorer: Scorer, catalogue: Catalogue) -> None:
+    asked = query(catalogue, 5, 8)
+    (scores,) = scorer.score([asked])
+    flipped = History(asked.history.item_ids, asked.history.timestamps_ms, 6 - asked.history.ratings)
+    for other in (
+        RankQuery(asked.profile, flipped, asked.item_ids),
+        RankQuery(np.zeros(4, np.int64), asked.history, asked.item_ids),
+        RankQuery(asked.profile, EMPTY_HISTORY, asked.item_ids),
+    ):
+        assert np.abs(scorer.score([other])[0] - scores).max() > 1e-4
+
+
+def test_unknown_items_are_counted_and_share_a_score(scorer: Scorer, catalogue: Catalogue) -> None:
+    item_ids = np.array([999_999, int(catalogue.ids[0]), -5])
+    assert scorer.unknown_items(item_ids) == 2
+    (scores,) = scorer.score([RankQuery(np.zeros(4, np.int64), EMPTY_HISTORY, item_ids)])
+    assert scores[0] == scores[2]
+    assert scores[0] != scores[1]
+
+
+def test_attribution_matches_scores_and_covers_the_given_history(scorer: Scorer, catalogue: Catalogue) -> None:
+    asked = query(catalogue, MAX_HISTORY + 4, 5)
+    scores, attention = scorer.attribute(asked)
+    np.testing.assert_array_equal(scores, scorer.score([asked])[0])
+    assert attention.shape == (5, MAX_HISTORY + 4)
+    assert (attention[:, :4] == 0).all()
+    np.testing.assert_allclose(attention.sum(1), 1, atol=1e-5)
+
+
+def test_attribution_without_a_history_has_no_columns(scorer: Scorer, catalogue: Catalogue) -> None:
+    scores, attention = scorer.attribute(query(catalogue, 0, 5))
+    assert scores.shape == (5,)
+    assert attention.shape == (5, 0)
+
+
+def test_no_queries_no_scores(scorer: Scorer) -> None:
+    assert scorer.score([]) == []
+
+
+@pytest.mark.parametrize(
+    ("profile", "history", "item_ids", "says"),
+    [
+        ((0, 0, 0, 0), EMPTY_HISTORY, [], "no item_ids"),
+        ((9, 0, 0, 0), EMPTY_HISTORY, [3], "gender is 9"),
+        ((0, -1, 0, 0), EMPTY_HISTORY, [3], "age is -1"),
+        ((0, 0, 0, 0), History(np.zeros(2, np.int64), np.zeros(2, np.int64), np.zeros(1, np.float32)), [3], "lengths"),
+    ],
+)
+def test_bad_queries_are_refused(
+    scorer: Scorer, profile: tuple[int, ...], history: History, item_ids: list[int], says: str
+) -> None:
+    with pytest.raises(InvalidRequestError, match=says):
+        scorer.check(RankQuery(np.array(profile), history, np.array(item_ids, np.int64)))
+
+
+def test_a_bundle_folder_gives_the_same_scores(
+    model: DIEN, scorer: Scorer, catalogue: Catalogue, tmp_path: Path
+) -> None:
+    save_ranker(model, tmp_path / "ranking")
+    catalogue.save(tmp_path / "catalogue.npz")
+    loaded = Scorer.load(tmp_path)
+    loaded.warm_up()
+    asked = query(catalogue, 5, 20)
+    loaded.check(asked)
+    np.testing.assert_array_equal(loaded.score([asked])[0], scorer.score([asked])[0])
+    assert loaded.max_history == MAX_HISTORY
+
+
+def test_a_ranker_of_another_catalogue_is_refused(model: DIEN, catalogue: Catalogue) -> None:
+    fewer = Catalogue(catalogue.ids[:-1], catalogue.years[:-1], catalogue.genres[:-1], catalogue.popularity[:-1])
+    with pytest.raises(BundleError, match=r"knows 40 items, the catalogue has 39"):
+        Scorer(model, fewer)
