@@ -1,0 +1,6 @@
+"""The typed client of the gateway, blocking and asyncio."""
+
+from recstack.client.aio import AsyncClient
+from recstack.client.sync import Client
+
+__all__ = ["AsyncClient", "Client"]
