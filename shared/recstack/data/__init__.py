@@ -2,18 +2,25 @@
 
 from recstack.data.dataset import Dataset, Events, Items, Users
 from recstack.data.movielens import read_movielens
+from recstack.data.resolve import resolve_dataset
 from recstack.data.sequences import UserSequences
 from recstack.data.splits import LeaveLastOut, TemporalSplit, leave_last_out, temporal_split
+from recstack.data.synthetic import synthetic_world, synthetic_world_with_truth
+from recstack.data.synthetic_truth import SyntheticTruth
 
 __all__ = [
     "Dataset",
     "Events",
     "Items",
     "LeaveLastOut",
+    "SyntheticTruth",
     "TemporalSplit",
     "UserSequences",
     "Users",
     "leave_last_out",
     "read_movielens",
+    "resolve_dataset",
+    "synthetic_world",
+    "synthetic_world_with_truth",
     "temporal_split",
 ]
