@@ -1,0 +1,137 @@
+"""Building blocks that models share.
+
+Shape legend: B users, L steps, H heads, D width, I items.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from recstack.features.catalogue import NUM_YEAR_BUCKETS, ItemTable
+from recstack.features.schema import GENRES, PROFILE_SIZES
+
+EMBEDDING_STD = 0.05
+NUM_DISTANCE_BUCKETS = 32
+EXACT_DISTANCES = 8
+FURTHEST_DISTANCE = 512
+
+
+def embedding(size: int, dim: int) -> nn.Embedding:
+    """An embedding whose row 0 ("unknown") starts at zero: an unknown value says nothing until that is learnt."""
+    table = nn.Embedding(size, dim)
+    nn.init.normal_(table.weight, std=EMBEDDING_STD)
+    with torch.no_grad():
+        table.weight[0] = 0.0
+    return table
+
+
+class ItemEmbedding(nn.Module):
+    """Id, genres (mean) and year of each item, summed to [I+1, D].
+
+    While training, an item is "unknown" with probability `id_dropout`: its id is replaced by row 0, so that an item
+    that nobody has seen yet gets a meaningful vector from its features alone.
+    """
+
+    def __init__(self, num_items: int, dim: int, id_dropout: float) -> None:
+        super().__init__()
+        self.id_dropout = id_dropout
+        self.id = embedding(num_items + 1, dim)
+        self.genre = embedding(len(GENRES) + 1, dim)
+        self.genre.padding_idx = 0  # genres are summed, so padding must stay at zero
+        self.year = embedding(NUM_YEAR_BUCKETS, dim)
+
+    def forward(self, table: ItemTable) -> Tensor:
+        """[I+1, D] for the items of `table`, one row per row of the id embedding."""
+        ids_ID = self.id.weight
+        if self.training and self.id_dropout > 0:
+            unknown_I = torch.rand(len(ids_ID), device=ids_ID.device) < self.id_dropout
+            ids_ID = torch.where(unknown_I.unsqueeze(1), ids_ID[0], ids_ID)
+        return ids_ID + self.features(table)
+
+    def without_ids(self, table: ItemTable) -> Tensor:
+        """[N, D] for items that the model was not trained on, from their features and the "unknown" id."""
+        return self.id.weight[0] + self.features(table)
+
+    def features(self, table: ItemTable) -> Tensor:
+        """[N, D] of genres and year."""
+        given_N1 = (table.genres > 0).sum(1, keepdim=True).clamp(min=1)
+        genres_ND: Tensor = self.genre(table.genres).sum(1) / given_N1
+        years_ND: Tensor = self.year(table.year_bucket)
+        return genres_ND + years_ND
+
+
+class ProfileEmbedding(nn.Module):
+    """Gender, age, occupation and region of users, each embedded and joined: [B, 4] -> [B, 4 * dim]."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.tables = nn.ModuleList(embedding(size, dim) for size in PROFILE_SIZES.values())
+
+    def forward(self, profile_B4: Tensor) -> Tensor:
+        """Joined embeddings of each user's profile."""
+        return torch.cat([table(profile_B4[:, column]) for column, table in enumerate(self.tables)], dim=1)
+
+
+class CausalSelfAttention(nn.Module):
+    """Multi-head self-attention in which a step sees itself and earlier steps only.
+
+    Vaswani et al., Attention Is All You Need, 2017, with a learnt bias per head and distance in place of positions
+    (Raffel et al., Exploring the Limits of Transfer Learning, 2020, section 2.1): what counts is how long ago an event
+    was, counted from the step that looks, so one pass serves every prefix of a history. Padding on the right needs no
+    mask: no real step ever looks there.
+    """
+
+    def __init__(self, dim: int, heads: int, dropout: float) -> None:
+        super().__init__()
+        self.heads, self.dropout = heads, dropout
+        self.project_in = nn.Linear(dim, 3 * dim)
+        self.project_out = nn.Linear(dim, dim)
+        self.distance_bias = nn.Parameter(torch.zeros(heads, NUM_DISTANCE_BUCKETS))
+
+    def forward(self, steps_BLD: Tensor) -> Tensor:
+        """[B, L, D] -> [B, L, D]."""
+        users, length, dim = steps_BLD.shape
+        parts = self.project_in(steps_BLD).view(users, length, 3, self.heads, dim // self.heads)
+        query_BHLE, key_BHLE, value_BHLE = parts.permute(2, 0, 3, 1, 4)
+        attended_BHLE = functional.scaled_dot_product_attention(
+            query_BHLE,
+            key_BHLE,
+            value_BHLE,
+            attn_mask=self._bias(length),
+            dropout_p=self.dropout if self.training else 0.0,
+        )
+        joined: Tensor = self.project_out(attended_BHLE.transpose(1, 2).reshape(users, length, dim))
+        return joined
+
+    def _bias(self, length: int) -> Tensor:
+        """[H, L, L] added to the attention logits: the distance's bias, minus infinity for later steps."""
+        steps = torch.arange(length, device=self.distance_bias.device)
+        distance_LL = steps.unsqueeze(1) - steps
+        bias_HLL = self.distance_bias[:, distance_buckets(distance_LL.clamp(min=0))]
+        return bias_HLL.masked_fill(distance_LL < 0, -torch.inf)
+
+
+def distance_buckets(distance: Tensor) -> Tensor:
+    """Bucket 0..31 of a distance in steps: one per distance below 8, then logarithmic up to 512."""
+    span = torch.log(torch.tensor(FURTHEST_DISTANCE / EXACT_DISTANCES))
+    beyond = torch.log(distance.clamp(min=EXACT_DISTANCES) / EXACT_DISTANCES) / span.to(distance.device)
+    coarse = EXACT_DISTANCES + (beyond * (NUM_DISTANCE_BUCKETS - EXACT_DISTANCES)).long()
+    return torch.where(distance < EXACT_DISTANCES, distance, coarse.clamp(max=NUM_DISTANCE_BUCKETS - 1))
+
+
+class AttentionBlock(nn.Module):
+    """Pre-norm transformer block: causal self-attention, then a feed-forward layer, each added to its input."""
+
+    def __init__(self, dim: int, heads: int, dropout: float) -> None:
+        super().__init__()
+        self.attention_norm = nn.LayerNorm(dim)
+        self.attention = CausalSelfAttention(dim, heads, dropout)
+        self.forward_norm = nn.LayerNorm(dim)
+        self.feed_forward = nn.Sequential(nn.Linear(dim, 2 * dim), nn.GELU(), nn.Linear(2 * dim, dim))
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, steps_BLD: Tensor) -> Tensor:
+        """[B, L, D] -> [B, L, D]."""
+        steps_BLD = steps_BLD + self.dropout(self.attention(self.attention_norm(steps_BLD)))
+        added_BLD: Tensor = self.dropout(self.feed_forward(self.forward_norm(steps_BLD)))
+        return steps_BLD + added_BLD

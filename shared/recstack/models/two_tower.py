@@ -1,0 +1,120 @@
+"""Two-tower retrieval: user vector · item vector says how much of the user's coming likes an item is.
+
+Covington et al., Deep Neural Networks for YouTube Recommendations, 2016 (retrieval as a softmax over the catalogue),
+with a causal attention encoder over the history (Kang and McAuley, Self-Attentive Sequential Recommendation, 2018)
+whose steps carry the rating the user gave. The model knows no user id: a new user is encoded from profile and history,
+a user without history from the profile.
+
+Shape legend: B users, L history steps, P prefixes of a history, I items, W tower width, D vector width.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from recstack.errors import InvalidRequestError
+from recstack.features.batch import UserBatch
+from recstack.features.catalogue import ItemTable
+from recstack.models.layers import AttentionBlock, ItemEmbedding, ProfileEmbedding, embedding
+
+NUM_RATING_IDS = 6
+FIRST_TEMPERATURE = 0.1
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TwoTowerConfig:
+    """Sizes of a two-tower model.
+
+    vector_dim is D, what the index holds; width is W, the towers' inner width. max_history is the number of most
+    recent events that the model is trained for and served with. id_dropout is the share of items whose id is hidden
+    in a training step (see `ItemEmbedding`).
+    """
+
+    num_items: int
+    vector_dim: int = 64
+    width: int = 64
+    heads: int = 2
+    blocks: int = 2
+    profile_dim: int = 8
+    dropout: float = 0.2
+    id_dropout: float = 0.1
+    max_history: int = 50
+
+    def __post_init__(self) -> None:
+        for name in ("num_items", "vector_dim", "width", "heads", "blocks", "profile_dim", "max_history"):
+            if getattr(self, name) < 1:
+                raise InvalidRequestError(f"{name} is {getattr(self, name)}; it must be 1 or more")
+        if self.width % self.heads:
+            raise InvalidRequestError(f"width is {self.width}; it must be a multiple of heads, {self.heads}")
+        for name in ("dropout", "id_dropout"):
+            if not 0 <= getattr(self, name) < 1:
+                raise InvalidRequestError(f"{name} is {getattr(self, name)}; it must be at least 0 and below 1")
+
+
+class TwoTower(nn.Module):
+    """Users and items as unit vectors; the dot product ranks, divided by the temperature it is a softmax logit."""
+
+    def __init__(self, config: TwoTowerConfig) -> None:
+        super().__init__()
+        self.config = config
+        width = config.width
+        self.item_inputs = ItemEmbedding(config.num_items, width, config.id_dropout)
+        self.item_tower = _tower(width, width, config.vector_dim, config.dropout)
+
+        self.history_items = ItemEmbedding(config.num_items, width, config.id_dropout)
+        self.rating_embedding = embedding(NUM_RATING_IDS, width)
+        self.step_dropout = nn.Dropout(config.dropout)
+        self.blocks = nn.ModuleList(AttentionBlock(width, config.heads, config.dropout) for _ in range(config.blocks))
+        self.state_norm = nn.LayerNorm(width)
+        self.profile = ProfileEmbedding(config.profile_dim)
+        profile_width = config.profile_dim * len(self.profile.tables)
+        self.user_tower = _tower(2 * width + profile_width, 2 * width, config.vector_dim, config.dropout)
+        self.log_temperature = nn.Parameter(torch.tensor(FIRST_TEMPERATURE).log())
+
+    def encode_items(self, table: ItemTable) -> Tensor:
+        """Unit vectors [I+1, D] of the catalogue that the model was trained on; row 0 is the unknown item."""
+        return functional.normalize(self.item_tower(self.item_inputs(table)), dim=-1)
+
+    def encode_new_items(self, table: ItemTable) -> Tensor:
+        """Unit vectors [N, D] of items that the model was not trained on, from their features alone."""
+        return functional.normalize(self.item_tower(self.item_inputs.without_ids(table)), dim=-1)
+
+    def encode_users(self, batch: UserBatch, table: ItemTable) -> Tensor:
+        """Unit vectors [B, D] of users with their whole history."""
+        return self.encode_prefixes(batch, table, batch.lengths_B.unsqueeze(1)).squeeze(1)
+
+    def encode_prefixes(self, batch: UserBatch, table: ItemTable, visible_BP: Tensor) -> Tensor:
+        """Unit vectors [B, P, D] of users as they were after their first `visible_BP` steps (0 = no history).
+
+        One pass over each history serves all its prefixes: this is what training uses, and `encode_users` is this
+        with the full length, so what is served is what was trained.
+        """
+        items_BLW = self.history_items(table)[batch.items_BL]
+        steps_BLW = self.step_dropout(items_BLW + self.rating_embedding(batch.ratings_BL))
+        states_BLW = steps_BLW
+        for block in self.blocks:
+            states_BLW = block(states_BLW)
+        last_BPW = _take_last(self.state_norm(states_BLW), visible_BP)
+        # The mean keeps the long-term taste, which the last step's attention tends to lose among recent events.
+        count_L1 = torch.arange(1, steps_BLW.shape[1] + 1, device=steps_BLW.device).unsqueeze(1)
+        mean_BPW = _take_last(steps_BLW.cumsum(1) / count_L1, visible_BP)
+        profile_BPW = self.profile(batch.profile_B4).unsqueeze(1).expand(-1, visible_BP.shape[1], -1)
+        joined = torch.cat([last_BPW, mean_BPW, profile_BPW], dim=2)
+        return functional.normalize(self.user_tower(joined), dim=-1)
+
+    def logits(self, user_vectors: Tensor, item_vectors_ID: Tensor) -> Tensor:
+        """Softmax logits [..., I] of unit vectors [..., D] and [I, D]."""
+        return user_vectors @ item_vectors_ID.T / self.log_temperature.exp()
+
+
+def _tower(inputs: int, hidden: int, outputs: int, dropout: float) -> nn.Sequential:
+    return nn.Sequential(nn.Linear(inputs, hidden), nn.GELU(), nn.Dropout(dropout), nn.Linear(hidden, outputs))
+
+
+def _take_last(states_BLW: Tensor, visible_BP: Tensor) -> Tensor:
+    """State after the last visible step, [B, P, W]; zeros where no step is visible."""
+    index_BP1 = (visible_BP - 1).clamp(min=0).unsqueeze(2)
+    last_BPW = torch.gather(states_BLW, 1, index_BP1.expand(-1, -1, states_BLW.shape[2]))
+    return last_BPW * (visible_BP > 0).unsqueeze(2)
