@@ -2,6 +2,8 @@
 
 from recstack.data.dataset import Dataset, Events, Items, Users
 from recstack.data.movielens import read_movielens
+from recstack.data.movielens_writer import write_movielens
+from recstack.data.poster import render_poster
 from recstack.data.resolve import resolve_dataset
 from recstack.data.sequences import UserSequences
 from recstack.data.splits import LeaveLastOut, TemporalSplit, leave_last_out, temporal_split
@@ -19,8 +21,10 @@ __all__ = [
     "Users",
     "leave_last_out",
     "read_movielens",
+    "render_poster",
     "resolve_dataset",
     "synthetic_world",
     "synthetic_world_with_truth",
     "temporal_split",
+    "write_movielens",
 ]

@@ -61,5 +61,6 @@ class UserSequences:
 
         `events[offsets[u] : offsets[u] + counts[u]]` is what was known of user `u` at that time.
         """
-        earlier = np.concatenate([[0], np.cumsum(self.timestamp_ms[self.events] < before_ms)])
-        return (earlier[self.offsets[1:]] - earlier[self.offsets[:-1]]).astype(np.int64)
+        earlier = np.zeros(len(self.events) + 1, np.int64)
+        np.cumsum(self.timestamp_ms[self.events] < before_ms, out=earlier[1:])
+        return np.diff(earlier[self.offsets])

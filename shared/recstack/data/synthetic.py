@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recstack.data.dataset import Dataset, Events, Items, Users
+from recstack.data.genre_traits import GENRE_TRAITS
 from recstack.data.invented_titles import invented_titles
 from recstack.data.synthetic_truth import THRESHOLDS, SyntheticTruth
 from recstack.errors import DataError
@@ -25,27 +26,6 @@ SPAN_MS = 365 * 86_400_000
 """How long new users keep arriving."""
 
 HIDDEN_AXES = 3
-# Per genre: how common it is, then its place on the axes dark, fantastic, intense, grown-up, tender.
-GENRE_TRAITS: dict[str, tuple[float, ...]] = {
-    "Action": (0.9, 0.2, 0.2, 1.0, 0.0, -0.7),
-    "Adventure": (0.6, -0.3, 0.6, 0.7, -0.4, 0.0),
-    "Animation": (0.3, -0.7, 0.9, 0.0, -1.0, 0.3),
-    "Children's": (0.5, -0.9, 0.6, -0.2, -1.2, 0.4),
-    "Comedy": (2.0, -0.9, -0.2, -0.2, -0.1, 0.2),
-    "Crime": (0.5, 0.9, -0.6, 0.5, 0.6, -0.5),
-    "Documentary": (0.3, 0.1, -1.2, -0.9, 0.6, -0.1),
-    "Drama": (2.5, 0.3, -0.7, -0.5, 0.7, 0.6),
-    "Fantasy": (0.3, -0.1, 1.2, 0.3, -0.5, 0.3),
-    "Film-Noir": (0.2, 1.2, -0.4, 0.2, 1.2, 0.1),
-    "Horror": (0.6, 1.2, 0.7, 0.8, 0.2, -0.8),
-    "Musical": (0.3, -0.8, 0.1, -0.6, 0.0, 0.8),
-    "Mystery": (0.3, 0.7, -0.1, 0.3, 0.6, -0.1),
-    "Romance": (0.9, -0.4, -0.4, -0.7, 0.3, 1.2),
-    "Sci-Fi": (0.6, 0.3, 1.2, 0.7, 0.0, -0.6),
-    "Thriller": (0.9, 0.8, -0.1, 0.9, 0.4, -0.5),
-    "War": (0.3, 0.7, -0.7, 0.6, 0.7, 0.0),
-    "Western": (0.2, 0.1, -0.3, 0.6, 0.5, -0.4),
-}
 _COMMON = np.array([GENRE_TRAITS[genre][0] for genre in GENRES])
 _AXES = np.array([GENRE_TRAITS[genre][1:] for genre in GENRES])
 
@@ -190,7 +170,8 @@ def _times(counts: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.in
     first = np.cumsum(counts) - counts
     elapsed_s = np.cumsum(gap_s)
     elapsed_s -= np.repeat(elapsed_s[first], counts)
-    return START_MS + 1000 * (np.repeat(arrival_s, counts) + elapsed_s).astype(np.int64)
+    whole_s: NDArray[np.int64] = (np.repeat(arrival_s, counts) + elapsed_s).astype(np.int64)
+    return START_MS + 1000 * whole_s
 
 
 def _rated(
