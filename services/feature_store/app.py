@@ -1,0 +1,68 @@
+"""Wiring of the feature store service."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+
+from recstack.api.features.v1 import features_pb2_grpc
+from recstack.config import Settings
+from recstack.errors import UnavailableError
+from recstack.rpc.server import Registration, RunningServer, run_until_signal, start_server
+from services.feature_store.bulk_loader import BulkLoader
+from services.feature_store.connection import connect, display_address
+from services.feature_store.durability import DurabilityGuard
+from services.feature_store.event_writer import EventWriter
+from services.feature_store.health_monitor import HealthMonitor
+from services.feature_store.servicer import SERVICE, FeatureStoreServicer
+from services.feature_store.store import FeatureStore, epoch_ms
+
+log = logging.getLogger("recstack.feature_store")
+
+
+@asynccontextmanager
+async def running(settings: Settings, clock: Callable[[], int] = epoch_ms) -> AsyncIterator[RunningServer]:
+    """The service, started. It boots while Redis is down: health says NOT_SERVING until Redis answers.
+
+    Raises StackError when the port is taken or Redis does not keep the promised durability.
+    """
+    limits = settings.feature_store
+    address = display_address(settings.redis_url)
+    redis = connect(settings.redis_url, limits.redis_timeout_ms)
+    guard = DurabilityGuard(redis, address, limits.durability)
+    store = FeatureStore(
+        redis,
+        address,
+        limits.max_history,
+        user_ttl_ms=settings.ttl.user * 1000,
+        item_ttl_ms=settings.ttl.item * 1000,
+        clock=clock,
+    )
+    writer = EventWriter(redis, address, store, guard, limits.max_history, limits.dedupe_seconds)
+    loader = BulkLoader(redis, address, limits.max_history)
+    servicer = FeatureStoreServicer(store, writer, loader, limits, clock)
+    try:
+        try:
+            await guard.require()
+        except UnavailableError as error:
+            log.warning("%s; starting anyway", error)
+        registration = Registration(SERVICE, features_pb2_grpc.add_FeatureStoreServiceServicer_to_server, servicer)
+        server = await start_server(limits.address, [registration], serving=False)
+        monitor = HealthMonitor(redis, address, guard, server, ["", SERVICE])
+        await monitor.check()
+        watching = asyncio.create_task(monitor.run())
+        try:
+            yield server
+        finally:
+            watching.cancel()
+            with suppress(asyncio.CancelledError):
+                await watching
+            await server.stop(settings.drain_seconds)
+    finally:
+        await redis.aclose()
+
+
+async def serve(settings: Settings) -> None:
+    """Serve until SIGTERM."""
+    async with running(settings) as server:
+        await run_until_signal(server, settings.drain_seconds)

@@ -1,0 +1,121 @@
+"""Bulk load: checks each chunk whole, then writes it with pipelined SETs."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+import numpy as np
+from redis.asyncio import Redis
+
+from recstack.api.common.v1 import common_pb2
+from recstack.api.features.v1 import features_pb2
+from recstack.errors import BundleError, InvalidRequestError
+from recstack.features.codec import RowCodec
+from recstack.features.schema import HISTORY_RECORD, SCHEMA
+from recstack.rpc.limits import check_columns, check_range
+from services.feature_store import keys
+from services.feature_store.connection import redis_errors
+from services.feature_store.events import MAX_ID
+
+# One round trip must stay far below the Redis timeout: other callers wait behind it.
+_SETS_PER_ROUND_TRIP = 500
+_KEY_OF = {"user": keys.profile, "item": keys.item}
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """Rows and histories written."""
+
+    rows: int
+    histories: int
+
+
+class BulkLoader:
+    """Writes feature rows and whole histories. A repeated load is harmless: it replaces what is stored."""
+
+    def __init__(self, redis: Redis, address: str, max_history: int) -> None:
+        self._redis = redis
+        self._address = address
+        self._history_bytes = max_history * HISTORY_RECORD.itemsize
+
+    async def load(self, chunks: AsyncIterator[features_pb2.LoadRequest]) -> Loaded:
+        """Write all chunks. BundleError for another schema, InvalidRequestError for malformed chunks.
+
+        A refused chunk writes nothing; chunks before it stay written.
+        """
+        rows = histories = 0
+        async for chunk in chunks:
+            if chunk.schema_hash != SCHEMA.hash:
+                raise BundleError(
+                    f"the features have schema {chunk.schema_hash!r}, this server has {SCHEMA.hash!r}; "
+                    "publish a bundle with this version of RecStack and load that"
+                )
+            match chunk.WhichOneof("chunk"):
+                case "rows":
+                    rows += await self._load_rows(chunk.rows, chunk.event_time_ms)
+                case "histories":
+                    histories += await self._load_histories(chunk.histories)
+                case _:
+                    raise InvalidRequestError("a chunk holds neither rows nor histories; set one of them")
+        return Loaded(rows, histories)
+
+    async def _load_rows(self, chunk: features_pb2.RowChunk, event_time_ms: int) -> int:
+        if chunk.feature_set not in _KEY_OF:
+            raise InvalidRequestError(f"feature_set is {chunk.feature_set!r}; it must be one of {sorted(_KEY_OF)}")
+        check_range("event_time_ms", event_time_ms, 1, MAX_ID)
+        feature_set = SCHEMA.feature_set(chunk.feature_set)
+        _check_ids("ids", np.array(chunk.ids, np.int64))
+        _check_bytes("rows", chunk.rows, len(chunk.ids), feature_set.record)
+        values = RowCodec(SCHEMA, feature_set).encode(np.frombuffer(chunk.rows, feature_set.record), event_time_ms)
+        key_of = _KEY_OF[chunk.feature_set]
+        return await self._write([key_of(entity_id) for entity_id in chunk.ids], values)
+
+    async def _load_histories(self, chunk: features_pb2.HistoryChunk) -> int:
+        check_columns(user_ids=chunk.user_ids, lengths=chunk.lengths)
+        _check_ids("user_ids", np.array(chunk.user_ids, np.int64))
+        lengths = np.array(chunk.lengths, np.int64)
+        _check_bytes("records", chunk.records, int(lengths.sum()), HISTORY_RECORD)
+        ends = np.cumsum(lengths)
+        _check_histories(chunk.records, ends)
+        stops = ends * HISTORY_RECORD.itemsize
+        starts = np.maximum(stops - lengths * HISTORY_RECORD.itemsize, stops - self._history_bytes)
+        values = [chunk.records[start:stop] for start, stop in zip(starts.tolist(), stops.tolist(), strict=True)]
+        return await self._write([keys.history(user_id) for user_id in chunk.user_ids], values)
+
+    async def _write(self, names: list[bytes], values: list[bytes]) -> int:
+        pairs = list(zip(names, values, strict=True))
+        for start in range(0, len(pairs), _SETS_PER_ROUND_TRIP):
+            with redis_errors(self._address):
+                async with self._redis.pipeline(transaction=False) as pipeline:
+                    for name, value in pairs[start : start + _SETS_PER_ROUND_TRIP]:
+                        pipeline.set(name, value)
+                    await pipeline.execute()
+        return len(pairs)
+
+
+def _check_ids(field: str, ids: np.ndarray) -> None:
+    if (ids < 0).any():
+        raise InvalidRequestError(f"{field} holds {ids[ids < 0][0]}; ids must be >= 0")
+
+
+def _check_bytes(field: str, data: bytes, count: int, record: np.dtype) -> None:
+    expected = count * record.itemsize
+    if len(data) != expected:
+        raise InvalidRequestError(
+            f"{field} has {len(data)} bytes; {count} records of {record.itemsize} bytes need {expected}"
+        )
+
+
+def _check_histories(data: bytes, ends: np.ndarray) -> None:
+    records = np.frombuffer(data, HISTORY_RECORD)
+    goes_back = np.diff(records["timestamp_ms"]) < 0
+    goes_back[ends[(ends > 0) & (ends < len(records))] - 1] = False  # a user's first event may precede the last one's
+    if goes_back.any():
+        raise InvalidRequestError(f"histories must be oldest first; record {int(np.argmax(goes_back)) + 1} goes back")
+    valid = (records["item_id"] > 0) & (records["timestamp_ms"] > 0) & (records["rating"] >= 0)
+    valid &= (records["rating"] <= 5) & (records["type"] > common_pb2.EVENT_TYPE_IMPRESSION)
+    valid &= records["type"] <= common_pb2.EVENT_TYPE_RATING
+    if not valid.all():
+        raise InvalidRequestError(
+            f"history record {int(np.argmin(valid))} is {records[np.argmin(valid)]}; expected item id > 0, time > 0, "
+            "rating 0..5 and an event type that is an interaction"
+        )

@@ -1,0 +1,100 @@
+"""The write side: one atomic, idempotent script call per request."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from redis.asyncio import Redis
+
+from recstack.api.common.v1 import common_pb2
+from recstack.errors import NotFoundError
+from services.feature_store import keys
+from services.feature_store.connection import redis_errors
+from services.feature_store.durability import DurabilityGuard
+from services.feature_store.events import EventBatch
+from services.feature_store.store import FeatureStore
+
+_SCRIPT = Path(__file__).with_name("write_events.lua").read_text()
+
+# About 640,000 events over all shards, some 60 MB of Redis: a tail for consumers, not an archive.
+_LOG_EVENTS_PER_SHARD = 10_000
+_MAX_NAMED_ITEMS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class WriteResult:
+    """written [E] in request order: False when the event id had been written before. history_length: afterwards."""
+
+    written: list[bool]
+    history_length: int
+
+
+class EventWriter:
+    """Writes event batches: history, counters and log change together or not at all, once per event id."""
+
+    def __init__(
+        self,
+        redis: Redis,
+        address: str,
+        store: FeatureStore,
+        guard: DurabilityGuard,
+        max_history: int,
+        dedupe_seconds: int,
+    ) -> None:
+        self._script = redis.register_script(_SCRIPT)
+        self._address = address
+        self._store = store
+        self._guard = guard
+        self._max_history = max_history
+        self._dedupe_seconds = dedupe_seconds
+
+    async def write(self, batch: EventBatch) -> WriteResult:
+        """Write the events that are new.
+
+        Raises NotFoundError for items outside the catalogue (nothing is written then), StackError when Redis does
+        not keep the promised durability, UnavailableError when it is down. After UnavailableError the same call can
+        be repeated: it writes what is still missing.
+        """
+        await self._guard.require()
+        await self._check_items(batch)
+        # Stable by time: events of one time keep their request order, here and in the script.
+        order = np.argsort(batch.records["timestamp_ms"], kind="stable")
+        shard = keys.shard_of(batch.user_id)
+        script_keys = [
+            keys.history(batch.user_id),
+            keys.user_counters(batch.user_id),
+            keys.item_counters(shard),
+            keys.log(shard),
+            *(keys.seen_event(batch.user_id, batch.event_ids[row]) for row in order),
+        ]
+        arguments: list[int | str | bytes] = [
+            self._dedupe_seconds,
+            self._max_history,
+            _LOG_EVENTS_PER_SHARD,
+            batch.user_id,
+        ]
+        for row in order:
+            record = batch.records[row]
+            is_interaction = int(record["type"] != common_pb2.EVENT_TYPE_IMPRESSION)
+            arguments += [
+                batch.event_ids[row],
+                int(record["item_id"]),
+                int(record["type"]),
+                is_interaction,
+                record.tobytes(),
+            ]
+        with redis_errors(self._address):
+            history_length, *flags = await self._script(keys=script_keys, args=arguments)
+        written = np.empty(len(order), bool)
+        written[order] = np.array(flags, bool)
+        return WriteResult(written.tolist(), int(history_length))
+
+    async def _check_items(self, batch: EventBatch) -> None:
+        unknown = await self._store.unknown_items(batch.item_ids)
+        if unknown:
+            named = ", ".join(map(str, unknown[:_MAX_NAMED_ITEMS]))
+            more = f" and {len(unknown) - _MAX_NAMED_ITEMS} more" if len(unknown) > _MAX_NAMED_ITEMS else ""
+            raise NotFoundError(
+                f"items not in the catalogue: {named}{more}; no event was written; load features first, "
+                "or check the ids"
+            )

@@ -1,0 +1,62 @@
+"""Keeps the health of the service equal to whether Redis answers."""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+
+from redis import RedisError
+from redis.asyncio import Redis
+
+from recstack.errors import RecStackError
+from recstack.rpc.server import RunningServer
+from services.feature_store.connection import redis_errors
+from services.feature_store.durability import DurabilityGuard
+
+log = logging.getLogger("recstack.feature_store")
+
+
+class HealthMonitor:
+    """PINGs Redis and publishes SERVING or NOT_SERVING for `services` when the answer changes."""
+
+    def __init__(
+        self,
+        redis: Redis,
+        address: str,
+        guard: DurabilityGuard,
+        running: RunningServer,
+        services: Sequence[str],
+        interval_seconds: float = 1.0,
+    ) -> None:
+        self._redis = redis
+        self._address = address
+        self._guard = guard
+        self._running = running
+        self._services = services
+        self._interval_seconds = interval_seconds
+        self._serving: bool | None = None
+
+    async def run(self) -> None:
+        """Watch until cancelled."""
+        while True:
+            await self.check()
+            await asyncio.sleep(self._interval_seconds)
+
+    async def check(self) -> None:
+        """One look at Redis."""
+        try:
+            with redis_errors(self._address):
+                await self._redis.ping()
+            await self._guard.require()
+        except (RecStackError, RedisError) as error:
+            self._guard.forget()
+            await self._publish(False, str(error))
+        else:
+            await self._publish(True, f"Redis at {self._address} answers")
+
+    async def _publish(self, serving: bool, reason: str) -> None:
+        if serving == self._serving:
+            return
+        self._serving = serving
+        log.log(logging.INFO if serving else logging.WARNING, "serving: %s (%s)", serving, reason)
+        for service in self._services:
+            await self._running.set_serving(serving, service)
