@@ -1,0 +1,139 @@
+"""Training of the ranker: DIEN on segments of the training period, judged on the validation period."""
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from recstack.data.dataset import Dataset, Events
+from recstack.data.splits import TemporalSplit
+from recstack.evaluation.ranking_metrics import auc, gauc, logloss
+from recstack.models.devices import resolve_device
+from recstack.models.dien import DIEN, DIENConfig
+from services.trainer.fit import FitConfig, FitResult, fit
+from services.trainer.ranking_predict import HistoryAt, item_table
+from services.trainer.ranking_segments import SegmentBatch, SegmentData, SegmentEpoch, liked
+
+ITEM_PRIOR_ROWS = 20.0
+"""Rows at the overall like rate that are added to each item's own when its starting bias is set."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RankingPreset:
+    """How a ranker is trained. batch_segments: segments per step; auxiliary: weight of the auxiliary loss;
+    validation_rows: rows of the validation period that are scored after each epoch, evenly spread."""
+
+    fit: FitConfig
+    batch_segments: int = 64
+    auxiliary: float = 0.5
+    validation_rows: int = 30_000
+    hidden: int = 32
+    dropout: float = 0.1
+
+    def model_config(self, num_items: int) -> DIENConfig:
+        """The model of this preset for a catalogue of `num_items`."""
+        return DIENConfig(num_items=num_items, hidden=self.hidden, dropout=self.dropout)
+
+
+RANKING_PRESETS = {
+    "quick": RankingPreset(fit=FitConfig(epochs=2, learning_rate=3e-3, weight_decay=1e-2, max_minutes=0.9)),
+    "full": RankingPreset(fit=FitConfig(epochs=12, learning_rate=2e-3, weight_decay=1e-2, max_minutes=8.0)),
+}
+
+
+class RankingTask:
+    """DIEN with its training and validation data; implements `services.trainer.fit.Task`."""
+
+    name = "dien"
+    metric_name = "auc"
+
+    def __init__(self, model: DIEN, dataset: Dataset, split: TemporalSplit, preset: RankingPreset, seed: int) -> None:
+        self.model: nn.Module = model
+        self._dien = model
+        self._device = next(model.parameters()).device
+        self._table = item_table(dataset).to(self._device)
+        self._preset = preset
+        self._seed = seed
+        self._data_name = dataset.name
+        self._segments = SegmentData(dataset, events_before(dataset, split.train.stop), model.config.max_history)
+        self._known = HistoryAt(dataset, events_before(dataset, split.validation.stop))
+        rows = np.arange(split.validation.start, split.validation.stop, dtype=np.int64)
+        self._rows = rows[:: max(1, len(rows) // preset.validation_rows)]
+        self._users = dataset.events.user[self._rows]
+        self._labels = liked(dataset.events.rating[self._rows])
+
+    def identity(self) -> Mapping[str, object]:
+        """Model, data and sampling of this run."""
+        return {
+            "model": dataclasses.asdict(self._dien.config),
+            "preset": dataclasses.asdict(self._preset),
+            "data": self._data_name,
+            "seed": self._seed,
+        }
+
+    def batches(self, epoch: int) -> SegmentEpoch:
+        """Segments of all training events, cut and shuffled anew for each epoch."""
+        return SegmentEpoch(self._segments, self._preset.batch_segments, (self._seed, epoch))
+
+    def samples(self, batch: SegmentBatch) -> int:
+        """Targets in a batch."""
+        return int(batch.weights_BT.sum())
+
+    def loss(self, batch: SegmentBatch) -> Tensor:
+        """Mean log loss of the targets plus the weighted auxiliary loss."""
+        batch = batch.to(self._device)
+        item_vectors_IE = self._dien.encode_items(self._table)
+        state = self._dien.encode_users(batch.users, item_vectors_IE)
+        targets_BTE = item_vectors_IE[batch.targets_BT]
+        logits_BT = self._dien.score(state, targets_BTE, batch.visible_BT)
+        auxiliary_BT = self._dien.auxiliary_logits(state, targets_BTE, batch.visible_BT)
+        return _log_loss(logits_BT, batch) + self._preset.auxiliary * _log_loss(auxiliary_BT, batch)
+
+    def validate(self) -> dict[str, float]:
+        """AUC, GAUC and log loss on the validation rows, with inputs as served."""
+        probabilities = self._known.predict(self._dien, self._table, self._rows)
+        return {
+            "auc": auc(self._labels, probabilities),
+            "gauc": gauc(self._users, self._labels, probabilities),
+            "logloss": logloss(self._labels, probabilities),
+        }
+
+
+def train_ranking(
+    dataset: Dataset, split: TemporalSplit, preset: RankingPreset, run_dir: Path, device: str = "auto", seed: int = 0
+) -> tuple[DIEN, FitResult]:
+    """Train a ranker on `split.train`; returned with the weights of the best epoch on `split.validation`."""
+    torch.manual_seed(seed)
+    model = DIEN(preset.model_config(len(dataset.items.ids)))
+    set_item_bias(model, events_before(dataset, split.train.stop))
+    task = RankingTask(model.to(resolve_device(device)), dataset, split, preset, seed)
+    result = fit(task, dataclasses.replace(preset.fit, seed=seed), run_dir)
+    return model, result
+
+
+def set_item_bias(model: DIEN, events: Events) -> None:
+    """Start each item's bias at the logit of its smoothed like rate in `events`; unknown items at the overall one."""
+    items = events.item.astype(np.int64) + 1
+    labels: NDArray[np.float32] = liked(events.rating)
+    size = model.config.num_items + 1
+    prior = float(np.clip(labels.mean(), 1e-3, 1 - 1e-3))
+    likes = np.bincount(items, weights=labels, minlength=size) + ITEM_PRIOR_ROWS * prior
+    rate = torch.from_numpy(likes / (np.bincount(items, minlength=size) + ITEM_PRIOR_ROWS))
+    with torch.no_grad():
+        model.item_bias.copy_(torch.logit(rate))
+
+
+def events_before(dataset: Dataset, row: int) -> Events:
+    """The first `row` events."""
+    events = dataset.events
+    return Events(events.user[:row], events.item[:row], events.rating[:row], events.timestamp_ms[:row])
+
+
+def _log_loss(logits_BT: Tensor, batch: SegmentBatch) -> Tensor:
+    loss = nn.functional.binary_cross_entropy_with_logits(logits_BT, batch.labels_BT, batch.weights_BT, reduction="sum")
+    return loss / batch.weights_BT.sum()
