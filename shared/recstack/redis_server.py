@@ -3,12 +3,9 @@
 Clusters bring their own Redis (REDIS_URL); nothing here is used there.
 """
 
-import os
 import shutil
 import socket
 import subprocess
-import sys
-import threading
 import time
 from pathlib import Path
 from types import TracebackType
@@ -17,22 +14,11 @@ from typing import Literal, Self
 import redis
 
 from recstack.errors import StackError
+from recstack.lifeline import tied_to_parent
 
 HOST = "127.0.0.1"
 _LOG_TAIL_LINES = 15
 _STOP_SECONDS = 10.0
-
-# Runs between fork and Redis, in a fresh interpreter: a preexec_fn would run Python code in a forked copy of a
-# process that has gRPC and torch threads, which can deadlock. PR_SET_PDEATHSIG (1) survives exec.
-_EXEC_TIED_TO_PARENT = """
-import ctypes, os, signal, sys
-parent = int(sys.argv[1])
-if parent:
-    ctypes.CDLL(None).prctl(1, signal.SIGTERM)
-    if os.getppid() != parent:
-        sys.exit(1)
-os.execv(sys.argv[2], sys.argv[2:])
-"""
 
 
 def find_redis_binary() -> Path:
@@ -110,11 +96,9 @@ class RedisServer:
         self._check_port()
         self._data_dir.mkdir(parents=True, exist_ok=True)
         self.log_path.parent.mkdir(parents=True, exist_ok=True)
-        on_main_thread = threading.current_thread() is threading.main_thread()
-        parent = os.getpid() if sys.platform == "linux" and on_main_thread else 0
         with self.log_path.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-I", "-S", "-c", _EXEC_TIED_TO_PARENT, str(parent), str(binary), *self._arguments()],
+                tied_to_parent([str(binary), *self._arguments()]),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,

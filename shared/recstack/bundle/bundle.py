@@ -1,12 +1,17 @@
 """An opened bundle: a local folder that a manifest describes."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from recstack.bundle.manifest import MANIFEST_NAME, REQUIRED_FILES, FileEntry, Manifest
 from recstack.errors import BundleError
-from recstack.features.catalogue import Catalogue
 from recstack.features.schema import SCHEMA
+
+if TYPE_CHECKING:
+    from recstack.features.catalogue import Catalogue
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +22,7 @@ class Bundle:
     manifest: Manifest
 
     @classmethod
-    def open(cls, folder: Path) -> "Bundle":
+    def open(cls, folder: Path) -> Bundle:
         """Read the manifest of `folder`; BundleError when there is none or it cannot be read."""
         path = folder / MANIFEST_NAME
         if not path.is_file():
@@ -26,6 +31,8 @@ class Bundle:
 
     def catalogue(self) -> Catalogue:
         """The bundle's items."""
+        from recstack.features.catalogue import Catalogue  # it loads torch, which the CLI does without
+
         return Catalogue.load(self.folder / "catalogue.npz")
 
     def verify(self, schema_hash: str = SCHEMA.hash) -> None:

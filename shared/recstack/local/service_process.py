@@ -1,0 +1,92 @@
+"""One service as a child process with a log file and a health check."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from recstack.errors import StackError
+from recstack.lifeline import tied_to_parent
+from recstack.local.services import Service
+
+_TAIL_LINES = 30
+
+
+def is_serving(address: str, timeout: float = 1.0) -> bool:
+    """Whether the gRPC server at host:port reports SERVING."""
+    with grpc.insecure_channel(address) as channel:
+        stub: Any = health_pb2_grpc.HealthStub(channel)  # its published type stub lacks the methods
+        try:
+            reply = stub.Check(health_pb2.HealthCheckRequest(), timeout=timeout)
+        except grpc.RpcError:
+            return False
+    return bool(reply.status == health_pb2.HealthCheckResponse.SERVING)
+
+
+class ServiceProcess:
+    """Runs `python -m MODULE` with extra environment variables; its output is appended to `log`."""
+
+    def __init__(self, service: Service, address: str, environment: Mapping[str, str], log: Path) -> None:
+        self.service = service
+        self.address = address
+        self.log = log
+        self._environment = environment
+        self._process: subprocess.Popen[bytes] | None = None
+        self._log_start = 0
+        self._started = 0.0
+
+    @property
+    def pid(self) -> int:
+        """Process id; 0 before the first start."""
+        return self._process.pid if self._process else 0
+
+    @property
+    def alive(self) -> bool:
+        """Whether the process runs."""
+        return self._process is not None and self._process.poll() is None
+
+    def start(self) -> None:
+        """Start the process; it ends with this one. Call from the main thread, see `tied_to_parent`."""
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        with self.log.open("ab") as log:
+            self._log_start = log.tell()
+            self._started = time.monotonic()
+            self._process = subprocess.Popen(
+                tied_to_parent([sys.executable, "-m", self.service.module]),
+                env={**os.environ, **self._environment, "PYTHONUNBUFFERED": "1"},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,  # Ctrl-C reaches the supervisor, which stops its children in order
+            )
+
+    def check_serving(self) -> bool:
+        """Whether it is healthy by now; StackError, with the end of its log, when it died or takes too long."""
+        if not self.alive:
+            raise StackError(f"{self.service.name} {self.describe_exit()} before it was healthy\n{self.log_tail()}")
+        if is_serving(self.address):
+            return True
+        limit = self.service.startup_seconds
+        if time.monotonic() - self._started > limit:
+            raise StackError(
+                f"{self.service.name} is not healthy at {self.address} after {limit:g} s\n{self.log_tail()}"
+            )
+        return False
+
+    def describe_exit(self) -> str:
+        """How it ended, for people: "stopped with exit status 1" or "was killed by signal 9"."""
+        status = self._process.poll() if self._process else None
+        return f"was killed by signal {-status}" if status and status < 0 else f"stopped with exit status {status}"
+
+    def log_tail(self) -> str:
+        """The last lines that this run of the process wrote, with the path of the log."""
+        with self.log.open("rb") as log:
+            log.seek(self._log_start)
+            lines = log.read().decode(errors="replace").splitlines()[-_TAIL_LINES:]
+        return f"the end of {self.log}:\n" + "\n".join(f"  {line}" for line in lines or ["(empty)"])

@@ -1,0 +1,228 @@
+"""The local stack: Redis and the four services as child processes of this one."""
+
+import contextlib
+import os
+import shutil
+import tempfile
+import time
+import uuid
+from pathlib import Path
+from types import TracebackType
+from typing import Literal, Self
+from urllib.parse import urlsplit
+
+from recstack.bundle.store import BundleStore
+from recstack.client import Client
+from recstack.config import Settings
+from recstack.errors import BundleError, StackError
+from recstack.local.cleanup import clean_up
+from recstack.local.feature_loading import load_active_features
+from recstack.local.ports import require_free
+from recstack.local.processes import MARK_VARIABLE, created_at, end, family, is_alive, marked
+from recstack.local.reporter import LogReporter, Reporter
+from recstack.local.restarts import Restarts
+from recstack.local.scratch import scratch_environment
+from recstack.local.service_process import ServiceProcess
+from recstack.local.services import SERVICES, Service, environment, with_addresses
+from recstack.local.state import ProcessState, StackState, StateFile
+from recstack.redis_server import RedisServer
+
+_POLL_SECONDS = 0.2
+_SHUTDOWN_SECONDS = 20.0  # beyond the drain: Ray takes several seconds to stop its own processes
+
+
+class LocalStack:
+    """Starts everything, keeps it running and leaves nothing behind; use it as a context manager.
+
+    with LocalStack(settings, ranking="plain", free_ports=True) as stack:
+        stack.client().recommend(42)
+
+    ranking: engine of the ranking service; what the settings say if not given. free_ports: listen on free ports
+    instead of the configured ones. redis_folder: data of the embedded Redis, HOME/redis if not given; a REDIS_URL
+    that is set is used instead of an embedded one. Start it from the main thread: children are tied to it.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        ranking: Literal["ray", "plain"] | None = None,
+        free_ports: bool = False,
+        redis_folder: Path | None = None,
+        services: tuple[Service, ...] = SERVICES,
+        reporter: Reporter | None = None,
+    ) -> None:
+        if ranking is not None:
+            settings = settings.model_copy(update={"ranking": settings.ranking.model_copy(update={"engine": ranking})})
+        self._embedded_redis = "redis_url" not in settings.model_fields_set
+        self._settings = with_addresses(settings, services) if free_ports else settings
+        self._free_ports = free_ports
+        self._services = services
+        self._redis_folder = redis_folder or settings.home.resolve() / "redis"
+        self._reporter: Reporter = reporter or LogReporter()
+        self._state_file = StateFile(settings.home)
+        self._mark = uuid.uuid4().hex
+        self._scratch = Path()
+        self._started_at_ms = 0
+        self._bundle_version = ""
+        self._redis: RedisServer | None = None
+        self._processes: list[ServiceProcess] = []
+        self._restarts = Restarts()
+        self._undo = contextlib.ExitStack()
+
+    @property
+    def settings(self) -> Settings:
+        """Settings with the real addresses; complete once started."""
+        return self._settings
+
+    @property
+    def state(self) -> StackState:
+        """Addresses, pids and logs, as written to HOME/stack.json."""
+        processes = [
+            ProcessState(
+                name=process.service.name,
+                address=process.address,
+                pid=process.pid,
+                created_at=created_at(process.pid),
+                log=process.log,
+            )
+            for process in self._processes
+        ]
+        if self._redis is not None and self._redis.pid is not None:
+            pid, address = self._redis.pid, urlsplit(self._redis.url).netloc
+            redis = ProcessState(
+                name="redis", address=address, pid=pid, created_at=created_at(pid), log=self._redis.log_path
+            )
+            processes.insert(0, redis)
+        return StackState(
+            supervisor_pid=os.getpid(),
+            started_at_ms=self._started_at_ms,
+            mark=self._mark,
+            scratch=self._scratch,
+            bundle_version=self._bundle_version,
+            redis_url=self._settings.redis_url,
+            processes=tuple(processes),
+        )
+
+    def start(self) -> None:
+        """Start and wait until every service is healthy and the features are loaded; stop everything on failure.
+
+        Raises StackError (already up, port taken, service died or late) or BundleError (no active bundle).
+        """
+        with contextlib.ExitStack() as undo:
+            undo.enter_context(self._state_file.locked())
+            clean_up(self._state_file)
+            self._bundle_version = self._active_bundle()
+            self._require_free_ports()
+            self._started_at_ms = int(time.time() * 1000)
+            self._scratch = Path(tempfile.mkdtemp(prefix="recstack-"))
+            undo.callback(shutil.rmtree, self._scratch, ignore_errors=True)
+            undo.callback(self._state_file.delete)
+            undo.callback(self._end_processes)
+            self._start_redis()
+            self._start_services()
+            self._wait_until_ready()
+            self._undo = undo.pop_all()
+
+    def stop(self) -> None:
+        """Drain and end every process, Ray's included, then Redis. Does nothing when stopped already."""
+        self._undo.close()
+
+    def restart_dead(self) -> None:
+        """Start again whatever has died, with a growing pause; StackError when one service dies over and over."""
+        if self._redis is not None and not is_alive(self._redis.pid):
+            self._restarts.pause("redis", "redis died", self._reporter)
+            self._redis.stop()
+            self._redis.start()
+            self._state_file.write(self.state)
+        for process in self._processes:
+            if not process.alive:
+                name = process.service.name
+                try:
+                    self._restarts.pause(name, f"{name} {process.describe_exit()}", self._reporter)
+                except StackError as error:
+                    raise StackError(f"{error}\n{process.log_tail()}") from error
+                end(marked(self._mark_of(process.service)), 3.0)
+                process.start()
+                self._state_file.write(self.state)
+
+    def client(self, timeout: float = 1.0) -> Client:
+        """A client of this stack's gateway; the caller closes it."""
+        return Client(self._settings.gateway.address, timeout=timeout)
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def _active_bundle(self) -> str:
+        version = BundleStore(self._settings.bundle_store).active()
+        if version is None:
+            raise BundleError(
+                f"no bundle is active in {self._settings.bundle_store}; make one with `recstack train` first"
+            )
+        return version
+
+    def _require_free_ports(self) -> None:
+        for service in self._services:
+            setting = f"RECSTACK_{service.section.upper()}__ADDRESS"
+            require_free(service.name, service.address(self._settings), setting)
+        if self._embedded_redis and not self._free_ports:
+            require_free("redis", urlsplit(self._settings.redis_url).netloc, "REDIS_URL to a Redis that is running")
+
+    def _start_redis(self) -> None:
+        if not self._embedded_redis:
+            self._reporter.step(f"using the Redis at {self._settings.redis_url}")
+            return
+        port = 0 if self._free_ports else urlsplit(self._settings.redis_url).port or 0
+        log = self._settings.home.resolve() / "logs" / "redis.log"
+        fsync: Literal["always", "everysec"] = (
+            "always" if self._settings.feature_store.durability == "fsync" else "everysec"
+        )
+        self._redis = RedisServer(self._redis_folder, port, fsync, log)
+        self._redis.start()
+        self._settings = self._settings.model_copy(update={"redis_url": self._redis.url})
+        self._reporter.step(f"redis is ready at {urlsplit(self._redis.url).netloc}")
+
+    def _start_services(self) -> None:
+        shared = {**environment(self._settings), **scratch_environment(self._scratch)}
+        logs = self._settings.home.resolve() / "logs"
+        for service in self._services:
+            variables = {**shared, MARK_VARIABLE: self._mark_of(service)}
+            process = ServiceProcess(service, service.address(self._settings), variables, logs / f"{service.name}.log")
+            process.start()
+            self._processes.append(process)
+        self._state_file.write(self.state)
+        self._reporter.step(f"starting {', '.join(service.name for service in self._services)}")
+
+    def _wait_until_ready(self) -> None:
+        waiting = list(self._processes)
+        while waiting:
+            for process in list(waiting):
+                if process.check_serving():
+                    waiting.remove(process)
+                    self._reporter.step(f"{process.service.name} is healthy at {process.address}")
+                    if process.service.section == "feature_store":
+                        load_active_features(self._settings, self._bundle_version, self._reporter)
+            time.sleep(_POLL_SECONDS)
+
+    def _mark_of(self, service: Service) -> str:
+        return f"{self._mark}/{service.name}"
+
+    def _end_processes(self) -> None:
+        everything = family(process.pid for process in self._processes if process.alive)
+        mains = {process.pid for process in self._processes}
+        # A service ends its own children in its own order; only what it leaves behind is ended here.
+        end(
+            (process for process in everything if process.pid in mains),
+            self._settings.drain_seconds + _SHUTDOWN_SECONDS,
+        )
+        end((process for process in everything if process.pid not in mains), 3.0)
+        end(marked(self._mark), 3.0)
+        self._processes.clear()
+        if self._redis is not None:
+            self._redis.stop()
