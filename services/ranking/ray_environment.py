@@ -1,0 +1,109 @@
+"""Environment of a local Ray Serve, decided before Ray is imported: Serve reads it at import time. Imports no Ray.
+
+A variable that the user has set wins.
+"""
+
+import os
+import random
+import secrets
+import socket
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from shutil import rmtree
+
+from recstack.config import RankingSettings
+from recstack.errors import StackError
+
+# Below the kernel's ephemeral range, so that no outgoing connection takes a port between the choice and its use.
+PORT_RANGE = range(20_000, 32_000)
+
+# Unix socket paths end at 107 bytes; Ray and HAProxy add up to 75 to the folder.
+MAX_TEMP_PATH = 30
+
+
+def ray_environment(ranking: RankingSettings, temp_dir: Path) -> Mapping[str, str]:
+    """Variables for a Serve that is fast, private to this process and leaves nothing outside `temp_dir`."""
+    # Twice the replicas: a rolling update starts the new ones beside the old.
+    per_protocol = 2 * ranking.replicas + 2
+    stats, metrics, fallback_http, fallback_grpc, *direct = free_ports(4 + 2 * per_protocol)
+    streams = str(max(1024, 4 * ranking.max_queued))
+    haproxy = temp_dir / "h"
+    return {
+        # HAProxy in front and no extra threads behind: about six times the requests/s of Serve's defaults.
+        "RAY_SERVE_ENABLE_HA_PROXY": "1",
+        "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
+        "RAY_SERVE_HAPROXY_NBTHREAD": str(min(4, os.cpu_count() or 1)),
+        # With HAProxy's 100 streams per connection a gateway would queue at its own end, where no limit answers.
+        "RAY_SERVE_HAPROXY_H2_FE_MAX_CONCURRENT_STREAMS": streams,
+        "RAY_SERVE_HAPROXY_H2_BE_MAX_CONCURRENT_STREAMS": streams,
+        # Serve's ports and paths are fixed by default, and its gRPC servers share a taken port without a word
+        # (it passes so_reuseport as the string "0", which gRPC ignores), so two stacks on a machine would mix.
+        "RAY_SERVE_HAPROXY_STATS_PORT": str(stats),
+        "RAY_SERVE_HAPROXY_METRICS_PORT": str(metrics),
+        "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(fallback_http),
+        "RAY_SERVE_FALLBACK_PROXY_GRPC_PORT": str(fallback_grpc),
+        "RAY_SERVE_DIRECT_INGRESS_MIN_HTTP_PORT": str(direct[0]),
+        "RAY_SERVE_DIRECT_INGRESS_MAX_HTTP_PORT": str(direct[per_protocol]),
+        "RAY_SERVE_DIRECT_INGRESS_MIN_GRPC_PORT": str(direct[per_protocol]),
+        "RAY_SERVE_DIRECT_INGRESS_MAX_GRPC_PORT": str(direct[-1] + 1),
+        "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(haproxy / "c"),
+        "RAY_SERVE_HAPROXY_SOCKET_PATH": str(haproxy / "a"),
+        "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": str(haproxy / "m"),
+        "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(haproxy),
+        "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(haproxy / "s"),
+        # How long a stopping replica stays reachable for HAProxy to learn of it; 30 s by default.
+        "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "1",
+        # A token for this Ray alone; without one Ray makes a file in the home folder that all its clusters share.
+        "RAY_AUTH_TOKEN": secrets.token_hex(32),
+        # Nothing is sent to anybody.
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_COLOR_PREFIX": "0",
+    }
+
+
+@contextmanager
+def temporary_folder() -> Iterator[Path]:
+    """A folder for Ray's session, short enough for its Unix sockets; removed at the end."""
+    parent = tempfile.gettempdir()
+    if len(parent) > MAX_TEMP_PATH - len("/recstack-ray-12345678"):
+        parent = "/tmp"
+    folder = Path(tempfile.mkdtemp(prefix="recstack-ray-", dir=parent))
+    try:
+        yield folder
+    finally:
+        rmtree(folder, ignore_errors=True)
+
+
+def split_address(address: str) -> tuple[str, int]:
+    """Host and port of `host:port`. Raises StackError when the port is taken or the address makes no sense."""
+    host, _, port = address.rpartition(":")
+    host = host.strip("[]")
+    try:
+        with socket.create_server(
+            (host, int(port)), family=socket.AF_INET6 if ":" in host else socket.AF_INET
+        ) as probe:
+            return host, int(probe.getsockname()[1])
+    except (OSError, ValueError) as error:
+        raise StackError(
+            f"cannot listen on {address}: {error}; stop the other process, or choose another address in the settings"
+        ) from error
+
+
+def free_ports(count: int) -> list[int]:
+    """`count` free ports in a row."""
+    for _ in range(200):
+        start = random.randrange(PORT_RANGE.start, PORT_RANGE.stop - count)
+        ports = list(range(start, start + count))
+        if all(_is_free(port) for port in ports):
+            return ports
+    raise StackError(f"no {count} free ports in a row between {PORT_RANGE.start} and {PORT_RANGE.stop}; free some")
+
+
+def _is_free(port: int) -> bool:
+    try:
+        with socket.create_server(("", port)):
+            return True
+    except OSError:
+        return False

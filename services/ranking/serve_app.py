@@ -1,0 +1,189 @@
+"""The ranking service on Ray Serve: gRPC ingress through HAProxy, replicas on CPU or GPU. Same contract as server.py.
+
+The only serving file that imports Ray. `serve` starts a local Ray of its own; a Ray cluster (KubeRay) imports
+`services.ranking.serve_app:build` instead, with GRPC_SERVICER_FUNCTIONS in its gRPC options.
+"""
+
+import asyncio
+import logging
+import math
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import grpc
+import psutil
+import ray
+from grpc_health.v1 import health_pb2
+from ray import serve as ray_serve
+from ray.serve.config import HTTPOptions, gRPCOptions
+from ray.serve.grpc_util import RayServegRPCContext
+from ray.serve.schema import LoggingConfig
+
+from recstack.api.ranking.v1 import ranking_pb2
+from recstack.config import Settings, load_settings
+from recstack.errors import NotFoundError, RecStackError, StackError
+from recstack.rpc.main import setup_logging
+from services.ranking.ray_environment import free_ports, split_address
+
+log = logging.getLogger("recstack.ranking")
+
+APPLICATION = "ranking"
+SERVICE_NAME = ranking_pb2.DESCRIPTOR.services_by_name["RankingService"].full_name
+GRPC_SERVICER_FUNCTIONS = [
+    "recstack.api.ranking.v1.ranking_pb2_grpc.add_RankingServiceServicer_to_server",
+    "services.ranking.health_bridge.add_health_check_to_server",
+]
+OBJECT_STORE_BYTES = 80 * 1024 * 1024  # the least that Ray takes; requests do not pass through it
+STOP_SECONDS = 5.0
+
+
+@contextmanager
+def _reported(context: RayServegRPCContext, method: str) -> Iterator[None]:
+    """Give the caller the error's own status: a bare exception would reach it as INTERNAL with a stack trace."""
+    try:
+        yield
+    except RecStackError as error:
+        context.set_code(error.code)
+        context.set_details(str(error))
+        raise
+    except Exception:
+        log.exception("unexpected error in %s", method)
+        context.set_code(grpc.StatusCode.INTERNAL)
+        context.set_details(f"internal error in {method}; see the server's log")
+        raise
+
+
+class RankingReplica:
+    """One replica. Serve calls the method with the RPC's name; the service validates, batches and computes."""
+
+    async def __init__(self, settings: dict[str, Any]) -> None:
+        # Here, so that Serve's controller and proxies do not load torch.
+        from services.ranking.service import RankingService
+
+        parsed = Settings(**settings)
+        setup_logging(parsed.log_level)
+        self._service = RankingService(parsed)
+        await self._service.start()
+
+    async def Rank(
+        self, request: ranking_pb2.RankRequest, grpc_context: RayServegRPCContext
+    ) -> ranking_pb2.RankResponse:
+        """See ranking.proto. The caller's deadline comes in `budget_ms`: Serve does not pass the gRPC one on."""
+        with _reported(grpc_context, "Rank"):
+            return await self._service.rank(request)
+
+    async def Attribute(
+        self, request: ranking_pb2.AttributeRequest, grpc_context: RayServegRPCContext
+    ) -> ranking_pb2.AttributeResponse:
+        """See ranking.proto."""
+        with _reported(grpc_context, "Attribute"):
+            return await self._service.attribute(request)
+
+    async def GetInfo(
+        self, request: ranking_pb2.GetInfoRequest, grpc_context: RayServegRPCContext
+    ) -> ranking_pb2.GetInfoResponse:
+        """See ranking.proto."""
+        with _reported(grpc_context, "GetInfo"):
+            return self._service.get_info()
+
+    async def Check(
+        self, request: health_pb2.HealthCheckRequest, grpc_context: RayServegRPCContext
+    ) -> health_pb2.HealthCheckResponse:
+        """grpc.health.v1: SERVING once a bundle is warm."""
+        with _reported(grpc_context, "Check"):
+            if request.service not in ("", SERVICE_NAME):
+                raise NotFoundError(f"no service {request.service!r} here; ask for '' or {SERVICE_NAME}")
+            status = health_pb2.HealthCheckResponse
+            return health_pb2.HealthCheckResponse(status=status.SERVING if self._service.ready else status.NOT_SERVING)
+
+    async def __del__(self) -> None:
+        await self._service.stop()
+
+
+def build_application(settings: Settings) -> ray_serve.Application:
+    """The Serve application. Settings travel to the replicas as plain data."""
+    ranking = settings.ranking
+    deployment = ray_serve.deployment(
+        RankingReplica,
+        name="RankingReplica",
+        num_replicas=ranking.replicas,
+        ray_actor_options={"num_cpus": ranking.num_cpus, "num_gpus": ranking.num_gpus},
+        # The service has the bounded queues, one for Rank and one for Attribute, and refuses at once with a
+        # message; Serve must let through what they hold and what computes. Its own queue is the second fence.
+        max_ongoing_requests=2 * ranking.max_queued + ranking.max_batch_requests + 64,
+        max_queued_requests=ranking.max_queued,
+        graceful_shutdown_wait_loop_s=0.2,
+        graceful_shutdown_timeout_s=settings.drain_seconds,
+        logging_config=LoggingConfig(enable_access_log=False),
+    )
+    return deployment.bind(_plain(settings))
+
+
+def build(arguments: dict[str, str]) -> ray_serve.Application:
+    """Application builder for Serve config files. Takes no arguments: settings come from the environment."""
+    if arguments:
+        raise StackError(f"got arguments {sorted(arguments)}; configure RecStack by RECSTACK_… variables instead")
+    return build_application(load_settings())
+
+
+async def serve_until_signal(settings: Settings, temp_dir: Path) -> None:
+    """Start a local Ray with Serve in `temp_dir`, serve until SIGTERM or SIGINT, and stop all of it."""
+    ranking = settings.ranking
+    host, port = split_address(ranking.address)
+    try:
+        ray.init(
+            address="local",
+            num_cpus=max(1, math.ceil(ranking.replicas * ranking.num_cpus)),
+            object_store_memory=OBJECT_STORE_BYTES,
+            include_dashboard=False,
+            configure_logging=False,
+            _node_ip_address="127.0.0.1",
+            _temp_dir=str(temp_dir),
+        )
+        ray_serve.start(
+            http_options=HTTPOptions(host=host, port=free_ports(1)[0]),
+            grpc_options=gRPCOptions(port=port, grpc_servicer_functions=GRPC_SERVICER_FUNCTIONS),
+            logging_config=LoggingConfig(enable_access_log=False),
+        )
+        ray_serve.run(build_application(settings), name=APPLICATION)
+        log.info("serving %s on port %d through Ray Serve", SERVICE_NAME, port)
+        await _signal()
+        log.info("draining for up to %.1f s", settings.drain_seconds)
+    finally:
+        _stop()
+
+
+async def _signal() -> None:
+    stop = asyncio.Event()
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        # After ray.init, which sets handlers of its own.
+        asyncio.get_running_loop().add_signal_handler(signum, stop.set)
+    await stop.wait()
+
+
+def _stop() -> None:
+    """Stop Serve and Ray; whatever survives that is killed, so that no process and no port stays taken."""
+    processes = psutil.Process().children(recursive=True)
+    try:
+        if ray.is_initialized():
+            ray_serve.shutdown()
+        ray.shutdown()
+    finally:
+        _, alive = psutil.wait_procs(processes, timeout=STOP_SECONDS)
+        for process in alive:
+            log.warning("killing %s, which outlived Ray", process)
+            process.kill()
+        psutil.wait_procs(alive, timeout=STOP_SECONDS)
+
+
+def _plain(settings: Settings) -> dict[str, Any]:
+    """Settings as plain data, with the paths made absolute: a replica has another working directory."""
+    data = settings.model_dump(mode="json")
+    data["home"] = str(settings.home.resolve())
+    data["bundle"]["store"] = (
+        settings.bundle_store if "://" in settings.bundle_store else str(Path(settings.bundle_store).resolve())
+    )
+    return data

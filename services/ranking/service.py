@@ -1,0 +1,195 @@
+"""The ranking service without a transport: protobuf in, protobuf out, `RecStackError` for everything that is wrong.
+
+Both servers use it: plain grpc.aio (server.py) and Ray Serve (serve_app.py). Knows nothing of either.
+"""
+
+from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+import recstack
+from recstack.api.common.v1.common_pb2 import ServerInfo
+from recstack.api.ranking.v1.ranking_pb2 import (
+    AttributeRequest,
+    AttributeResponse,
+    GetInfoResponse,
+    RankRequest,
+    RankResponse,
+)
+from recstack.bundle import Bundle, BundleStore, BundleWatcher
+from recstack.config import RankingSettings, Settings
+from recstack.features.schema import SCHEMA
+from services.ranking.batching import Batcher, BatchLimits
+from services.ranking.queries import read_query
+from services.ranking.scorer import RankQuery, Scorer
+
+PUBLISHED_LIMITS = ("max_candidates", "max_attributed_items", "max_history", "max_batch_requests", "max_queued")
+
+Scores = NDArray[np.float32]
+
+
+class BundleScorer(Protocol):
+    """What the service needs of a loaded ranker; see `Scorer`."""
+
+    def score(self, queries: Sequence[RankQuery]) -> list[Scores]:
+        """Probabilities of each query's items."""
+
+    def attribute(self, query: RankQuery) -> tuple[Scores, Scores]:
+        """Probabilities [N] and attention [N, L] of one query."""
+
+    def unknown_items(self, item_ids: NDArray[np.int64]) -> int:
+        """How many of the ids the bundle does not know."""
+
+    def warm_up(self) -> None:
+        """Make the first real query as fast as the next."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Ranked:
+    scores: Scores
+    unknown_items: int
+    bundle_version: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Attributed:
+    scores: Scores
+    attention: Scores
+    bundle_version: str
+
+
+class RankingService:
+    """Validates requests, scores them in batches with the active bundle, and follows that bundle.
+
+    load: makes a scorer from a bundle's folder; the default loads the ranker on the GPU when settings give it one.
+    on_swap: awaited after each change of bundle, for example to publish readiness.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        load: Callable[[Path], BundleScorer] | None = None,
+        on_swap: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
+        ranking = settings.ranking
+        self._settings = ranking
+        self._load = load or _scorer_loader(ranking)
+        self._watcher: BundleWatcher[BundleScorer] = BundleWatcher(
+            BundleStore(settings.bundle_store, settings.home / "bundle-cache"),
+            self._build,
+            settings.bundle.poll_seconds,
+            on_swap,
+        )
+        # One thread computes, whatever the kind of request; the event loop stays free for health checks.
+        # OpenMP keeps its thread count per calling thread, so that thread sets it for itself.
+        self._executor = ThreadPoolExecutor(1, "ranking-compute", torch.set_num_threads, (ranking.threads,))
+        self._ranks: Batcher[RankQuery, _Ranked] = Batcher(
+            self._rank_batch,
+            BatchLimits(
+                max_requests=ranking.max_batch_requests,
+                max_pairs=ranking.max_batch_pairs,
+                max_queued=ranking.max_queued,
+                wait_seconds=ranking.batch_wait_ms / 1000,
+            ),
+            self._executor,
+        )
+        self._attributions: Batcher[RankQuery, _Attributed] = Batcher(
+            self._attribute_batch,
+            BatchLimits(max_requests=1, max_pairs=ranking.max_batch_pairs, max_queued=ranking.max_queued),
+            self._executor,
+        )
+
+    async def start(self) -> None:
+        """Load the active bundle if there is one, and begin to answer."""
+        await self._ranks.start()
+        await self._attributions.start()
+        await self._watcher.start()
+
+    async def stop(self) -> None:
+        """Stop following bundles; requests that still wait fail with UnavailableError."""
+        await self._watcher.stop()
+        await self._ranks.stop()
+        await self._attributions.stop()
+        self._executor.shutdown()
+
+    @property
+    def ready(self) -> bool:
+        """Whether a bundle is loaded and warm."""
+        return self._watcher.loaded is not None
+
+    async def rank(self, request: RankRequest, seconds_left: float | None = None) -> RankResponse:
+        """Score the request's items. seconds_left: the transport's deadline; `budget_ms` may shorten it.
+
+        Raises InvalidRequestError, OverloadedError, DeadlineError, and BundleError when no bundle is active.
+        """
+        self._watcher.require()
+        limits = self._settings
+        query = read_query(request, max_items=limits.max_candidates, max_history=limits.max_history)
+        if request.budget_ms:
+            budget = request.budget_ms / 1000
+            seconds_left = budget if seconds_left is None else min(budget, seconds_left)
+        answer = await self._ranks.submit(query, _shape(query), seconds_left)
+        return RankResponse(
+            scores=answer.result.scores.tolist(),
+            bundle_version=answer.result.bundle_version,
+            unknown_items=answer.result.unknown_items,
+            queue_ms=answer.queue_ms,
+            compute_ms=answer.compute_ms,
+            batch_size=answer.batch_size,
+        )
+
+    async def attribute(self, request: AttributeRequest, seconds_left: float | None = None) -> AttributeResponse:
+        """Score a few items and say how much each history event weighed. Errors as in `rank`."""
+        self._watcher.require()
+        limits = self._settings
+        query = read_query(request, max_items=limits.max_attributed_items, max_history=limits.max_history)
+        answer = await self._attributions.submit(query, _shape(query), seconds_left)
+        return AttributeResponse(
+            scores=answer.result.scores.tolist(),
+            attention=answer.result.attention.ravel().tolist(),
+            bundle_version=answer.result.bundle_version,
+        )
+
+    def get_info(self) -> GetInfoResponse:
+        """Versions, limits and the bundle in use."""
+        info = ServerInfo(
+            service="recstack.ranking",
+            version=recstack.__version__,
+            schema_hash=SCHEMA.hash,
+            bundle=self._watcher.info(),
+            limits={name: getattr(self._settings, name) for name in PUBLISHED_LIMITS},
+        )
+        return GetInfoResponse(info=info)
+
+    def _build(self, bundle: Bundle) -> BundleScorer:
+        scorer = self._load(bundle.folder)
+        scorer.warm_up()
+        return scorer
+
+    def _rank_batch(self, queries: list[RankQuery]) -> list[_Ranked]:
+        # The bundle is taken once per batch: all of a batch is scored by one, and a swap waits for no batch.
+        loaded = self._watcher.require()
+        scores = loaded.model.score(queries)
+        return [
+            _Ranked(row, loaded.model.unknown_items(query.item_ids), loaded.manifest.version)
+            for query, row in zip(queries, scores, strict=True)
+        ]
+
+    def _attribute_batch(self, queries: list[RankQuery]) -> list[_Attributed]:
+        loaded = self._watcher.require()
+        return [_Attributed(*loaded.model.attribute(query), loaded.manifest.version) for query in queries]
+
+
+def _scorer_loader(ranking: RankingSettings) -> Callable[[Path], BundleScorer]:
+    device = "cuda" if ranking.num_gpus > 0 else "cpu"
+    return lambda folder: Scorer.load(folder, device, ranking.threads)
+
+
+def _shape(query: RankQuery) -> tuple[int, int]:
+    return len(query.item_ids), max(1, len(query.history))
