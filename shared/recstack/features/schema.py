@@ -4,6 +4,7 @@ A row is one numpy record, so that a read needs no parsing. Values are vocabular
 """
 
 import hashlib
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -99,3 +100,17 @@ SCHEMA = Schema(
 def encode_title(title: str) -> bytes:
     """UTF-8 bytes of a title, cut to TITLE_BYTES without splitting a character."""
     return title.encode()[:TITLE_BYTES].decode(errors="ignore").encode()
+
+
+def genre_names(genre_ids: Iterable[int]) -> tuple[str, ...]:
+    """Names of genre ids, in their order; padding (0) is left out."""
+    return tuple(GENRES[genre_id - 1] for genre_id in genre_ids if genre_id)
+
+
+def genre_ids(names: Collection[str]) -> tuple[int, ...]:
+    """Ids of genre names, in their order; ValueError lists the known names."""
+    known = {name: position + 1 for position, name in enumerate(GENRES)}
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise ValueError(f"unknown genre {unknown[0]!r}; known genres are {', '.join(GENRES)}")
+    return tuple(known[name] for name in names)

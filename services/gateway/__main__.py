@@ -1,0 +1,6 @@
+"""`python -m services.gateway`."""
+
+from recstack.rpc.main import service_main
+from services.gateway.app import serve
+
+service_main(serve)

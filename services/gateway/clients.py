@@ -1,0 +1,89 @@
+"""The three services behind the gateway: channels, stubs, and one translation of their errors."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import grpc
+import grpc.aio
+
+from recstack.api.features.v1 import features_pb2_grpc
+from recstack.api.ranking.v1 import ranking_pb2_grpc
+from recstack.api.retrieval.v1 import retrieval_pb2_grpc
+from recstack.config import Settings
+from recstack.errors import (
+    BundleError,
+    DeadlineError,
+    InvalidRequestError,
+    NotFoundError,
+    OverloadedError,
+    RecStackError,
+    UnavailableError,
+)
+from recstack.rpc.channel import aio_channel
+from services.gateway.pipeline.deadline import Deadline
+
+ResponseT = TypeVar("ResponseT")
+
+# Statuses whose details already say what is wrong with the request; they go to the caller word for word.
+_PASSED_ON: dict[grpc.StatusCode, type[RecStackError]] = {
+    grpc.StatusCode.INVALID_ARGUMENT: InvalidRequestError,
+    grpc.StatusCode.NOT_FOUND: NotFoundError,
+    grpc.StatusCode.FAILED_PRECONDITION: BundleError,
+    grpc.StatusCode.RESOURCE_EXHAUSTED: OverloadedError,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Backend:
+    """One service: its name for people, its address, its channel (which reconnects by itself) and its stub."""
+
+    name: str
+    address: str
+    channel: grpc.aio.Channel
+    stub: Any
+
+    async def call(self, rpc: Callable[..., Any], request: object, deadline: Deadline) -> Any:
+        """Call `rpc` (a method of `stub`) with what is left of `deadline`; gRPC errors become RecStackErrors."""
+        try:
+            return await rpc(request, timeout=deadline.remaining())
+        except grpc.aio.AioRpcError as error:
+            raise self._translate(error) from error
+
+    def _translate(self, error: grpc.aio.AioRpcError) -> RecStackError:
+        code, details = error.code(), error.details() or "no details"
+        if code in _PASSED_ON:
+            return _PASSED_ON[code](details)
+        if code is grpc.StatusCode.DEADLINE_EXCEEDED:
+            return DeadlineError(f"{self.name} at {self.address} did not answer in time")
+        if code is grpc.StatusCode.UNAVAILABLE:
+            return UnavailableError(f"{self.name} at {self.address} is unavailable ({details})")
+        return RecStackError(f"{self.name} at {self.address} failed with {code.name}; see its log")
+
+
+@dataclass(frozen=True, slots=True)
+class Backends:
+    """All services behind the gateway. Connecting is lazy: the gateway starts whether they are up or not."""
+
+    features: Backend
+    retrieval: Backend
+    ranking: Backend
+
+    @classmethod
+    def connect(cls, settings: Settings) -> "Backends":
+        """Channels to the addresses in `settings`."""
+
+        def backend(name: str, address: str, stub: Callable[[grpc.aio.Channel], Any]) -> Backend:
+            channel = aio_channel(address)
+            return Backend(name, address, channel, stub(channel))
+
+        return cls(
+            backend("feature store", settings.feature_store.address, features_pb2_grpc.FeatureStoreServiceStub),
+            backend("retrieval", settings.retrieval.address, retrieval_pb2_grpc.RetrievalServiceStub),
+            backend("ranking", settings.ranking.address, ranking_pb2_grpc.RankingServiceStub),
+        )
+
+    async def close(self) -> None:
+        """Close all channels."""
+        for backend in (self.features, self.retrieval, self.ranking):
+            await backend.channel.close()

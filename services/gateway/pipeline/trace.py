@@ -1,0 +1,37 @@
+"""What happened while one request was answered: timings, degradations, bundle versions."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+
+@dataclass(slots=True)
+class Trace:
+    """Written by the executor and the components of one request, read when the response is built.
+
+    timings: (stage or "stage/component", milliseconds), in order of completion.
+    degraded: sentences for people, for example "ranking: deadline exceeded after 200 ms; recall order used".
+    bundle_versions: version in use, by service.
+    """
+
+    timings: list[tuple[str, float]] = field(default_factory=list)
+    degraded: list[str] = field(default_factory=list)
+    bundle_versions: dict[str, str] = field(default_factory=dict)
+
+    @contextmanager
+    def timed(self, name: str) -> Iterator[None]:
+        """Record the wall time of the block, also when it raises."""
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.add_timing(name, (time.perf_counter() - started) * 1000)
+
+    def add_timing(self, name: str, duration_ms: float) -> None:
+        """Record a duration measured elsewhere, for example by a backend."""
+        self.timings.append((name, duration_ms))
+
+    def degrade(self, component: str, reason: str, consequence: str = "") -> None:
+        """Record that `component` did less than it should, why, and what was done about it."""
+        self.degraded.append(f"{component}: {reason}; {consequence}" if consequence else f"{component}: {reason}")
