@@ -170,7 +170,8 @@ class DIEN(nn.Module):
         user_BNF = self.from_user(torch.cat([profile_BNP, last_BNH], dim=2))
         first_BNF = user_BNF + self.from_item(candidates_BNE) + self.from_pair(pair_BNX)
         logits: Tensor = self.head(first_BNF.flatten(0, 1))  # PReLU wants its channels in the second place
-        return logits.view(first_BNF.shape[:2]) + candidates_BNE[..., -1]
+        biases_BN: Tensor = candidates_BNE[..., -1]
+        return logits.view(biases_BN.shape) + biases_BN
 
     def attention(self, state: UserState, candidates_BNE: Tensor, visible_BN: Tensor | None = None) -> Tensor:
         """Attention [B, N, L] of each candidate to the history: rows sum to 1, or to 0 where there is no history."""
@@ -183,9 +184,10 @@ class DIEN(nn.Module):
         The GRU's state before an event must tell whether the event was liked. Negatives are the events that were
         not: where ratings are given there is no need to sample them.
         """
-        interest_BNX = self.auxiliary(_last_state(state.states_BLH, visible_BN))
-        match_BN: Tensor = (interest_BNX[..., :-1] * self.query(candidates_BNE)).sum(2)
-        return match_BN + interest_BNX[..., -1] + candidates_BNE[..., -1]
+        interest_BNX: Tensor = self.auxiliary(_last_state(state.states_BLH, visible_BN))
+        match_BN = (interest_BNX[..., :-1] * self.query(candidates_BNE)).sum(2)
+        logits_BN: Tensor = match_BN + interest_BNX[..., -1] + candidates_BNE[..., -1]
+        return logits_BN
 
     def _attend(self, state: UserState, query_BNH: Tensor, visible_BN: Tensor) -> Tensor:
         users, candidates, _ = query_BNH.shape
@@ -198,7 +200,7 @@ class DIEN(nn.Module):
         steps = torch.arange(logits_BNL.shape[2], device=logits_BNL.device)
         hidden_BNL = steps >= visible_BN.unsqueeze(2)
         # A finite fill keeps rows without any visible step free of NaN; the second mask makes them zero.
-        weights_BNL = logits_BNL.masked_fill(hidden_BNL, -1e9).softmax(2)
+        weights_BNL: Tensor = logits_BNL.masked_fill(hidden_BNL, -1e9).softmax(2)
         return weights_BNL.masked_fill(hidden_BNL, 0.0)
 
 
