@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import grpc
 import numpy as np
@@ -17,10 +17,12 @@ from numpy.typing import NDArray
 
 from recstack.api.common.v1 import common_pb2
 from recstack.api.features.v1 import features_pb2, features_pb2_grpc
-from recstack.data.dataset import Dataset
 from recstack.errors import BundleError, DataError, InvalidRequestError, RecStackError, UnavailableError
 from recstack.features.schema import HISTORY_RECORD, ITEM, SCHEMA, USER, FeatureSet, encode_title
 from recstack.rpc.channel import sync_channel
+
+if TYPE_CHECKING:  # the CLI loads features without the libraries that datasets need
+    from recstack.data.dataset import Dataset
 
 CHUNK_BYTES = 1024 * 1024
 """Upper bound of a chunk's records and ids."""
@@ -85,7 +87,7 @@ class _Histories:
             first = last
 
 
-def write_feature_files(folder: Path, dataset: Dataset, event_time_ms: int | None = None) -> None:
+def write_feature_files(folder: Path, dataset: "Dataset", event_time_ms: int | None = None) -> None:
     """Write the feature files of a dataset into the bundle folder `folder`.
 
     event_time_ms: when profiles and items were true; now, if not given. Events become RATING interactions.
