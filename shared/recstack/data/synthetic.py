@@ -104,12 +104,12 @@ def _people(count: int, rng: np.random.Generator) -> tuple[Users, NDArray[np.flo
     occupation = rng.integers(0, NUM_OCCUPATIONS, count) + 1
     region = rng.integers(0, NUM_REGIONS, count) + 1
 
-    factors = rng.normal(0, 0.7, (count, _AXES.shape[1] + HIDDEN_AXES))
+    factors = rng.normal(0, 0.6, (count, _AXES.shape[1] + HIDDEN_AXES))
     _dark, _fantastic, intense, grown_up, tender = range(_AXES.shape[1])
     seniority = (age - 4) / 3
-    factors[:, intense] -= 0.4 * seniority + np.where(gender == 1, 0.3, -0.3)
-    factors[:, grown_up] += 0.6 * seniority
-    factors[:, tender] += np.where(gender == 1, 0.4, -0.4)
+    factors[:, intense] -= 0.6 * seniority + np.where(gender == 1, 0.5, -0.5)
+    factors[:, grown_up] += 0.9 * seniority
+    factors[:, tender] += np.where(gender == 1, 0.7, -0.7)
     factors += rng.normal(0, 0.25, (NUM_OCCUPATIONS + 1, factors.shape[1]))[occupation]
     ids = np.arange(1, count + 1, dtype=np.int64)
     profile = (column.astype(np.uint8) for column in (gender, age, occupation, region))
