@@ -28,7 +28,7 @@ def _owner(port: int) -> str:
     except psutil.Error:
         return ""
     for connection in connections:
-        if connection.status == psutil.CONN_LISTEN and connection.laddr[1] == port:
+        if connection.status == psutil.CONN_LISTEN and tuple(connection.laddr)[1:] == (port,):
             return f"port {port} is taken by {_describe(connection.pid)}"
     return ""
 

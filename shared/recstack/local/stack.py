@@ -16,12 +16,11 @@ from recstack.client import Client
 from recstack.config import Settings
 from recstack.errors import BundleError, StackError
 from recstack.local.cleanup import clean_up
-from recstack.local.feature_loading import load_active_features
+from recstack.local.feature_loading import load_features_once
 from recstack.local.ports import require_free
 from recstack.local.processes import MARK_VARIABLE, created_at, end, family, is_alive, marked
 from recstack.local.reporter import LogReporter, Reporter
 from recstack.local.restarts import Restarts
-from recstack.local.scratch import scratch_environment
 from recstack.local.service_process import ServiceProcess
 from recstack.local.services import SERVICES, Service, environment, with_addresses
 from recstack.local.state import ProcessState, StackState, StateFile
@@ -189,7 +188,7 @@ class LocalStack:
         self._reporter.step(f"redis is ready at {urlsplit(self._redis.url).netloc}")
 
     def _start_services(self) -> None:
-        shared = {**environment(self._settings), **scratch_environment(self._scratch)}
+        shared = {**environment(self._settings), "RAY_TMPDIR": str(self._scratch)}
         logs = self._settings.home.resolve() / "logs"
         for service in self._services:
             variables = {**shared, MARK_VARIABLE: self._mark_of(service)}
@@ -207,7 +206,7 @@ class LocalStack:
                     waiting.remove(process)
                     self._reporter.step(f"{process.service.name} is healthy at {process.address}")
                     if process.service.section == "feature_store":
-                        load_active_features(self._settings, self._bundle_version, self._reporter)
+                        load_features_once(self._settings, self._bundle_version, self._reporter)
             time.sleep(_POLL_SECONDS)
 
     def _mark_of(self, service: Service) -> str:

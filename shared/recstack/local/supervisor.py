@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Callable
 from types import FrameType
-from typing import Literal
+from typing import Literal, NoReturn
 
 from recstack.config import Settings
 from recstack.errors import StackError
@@ -24,19 +24,29 @@ def run_until_stopped(stack: LocalStack, reporter: Reporter, on_ready: Callable[
 
     Raises what `LocalStack.start` raises, and StackError when a service keeps dying; everything is stopped then.
     """
-    for signum in _SIGNALS:
-        signal.signal(signum, _interrupt_once)
+    stop_on_signals()
     try:
         with stack:
             on_ready()
             try:
-                while True:
-                    time.sleep(_WATCH_SECONDS)
-                    stack.restart_dead()
+                watch(stack)
             finally:
                 reporter.step("stopping; this takes a few seconds")
     except KeyboardInterrupt:
         reporter.step("stopped")
+
+
+def watch(stack: LocalStack) -> NoReturn:
+    """Restart what dies, until an exception ends it."""
+    while True:
+        time.sleep(_WATCH_SECONDS)
+        stack.restart_dead()
+
+
+def stop_on_signals() -> None:
+    """From now on the first SIGINT, SIGTERM or SIGHUP raises KeyboardInterrupt; later ones are ignored."""
+    for signum in _SIGNALS:
+        signal.signal(signum, _interrupt_once)
 
 
 def start_detached(

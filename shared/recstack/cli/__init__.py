@@ -1,0 +1,5 @@
+"""The `recstack` command."""
+
+from recstack.cli.app import main
+
+__all__ = ["main"]

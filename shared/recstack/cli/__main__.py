@@ -1,0 +1,5 @@
+"""`python -m recstack.cli`"""
+
+from recstack.cli.app import main
+
+main()

@@ -1,0 +1,121 @@
+"""Answers of the gateway as tables for people."""
+
+from collections.abc import Iterable, Sequence
+
+from rich import box
+from rich.console import Console, Group, RenderableType
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from recstack.client.types import (
+    Explanation,
+    Explanations,
+    Recommendation,
+    RecommendationList,
+    SimilarItems,
+    StageTiming,
+)
+
+_BAR_CELLS = 10
+
+
+def plain_table(*columns: str, title: str = "") -> Table:
+    """A table with a header line and no frame. A column name that starts with ">" is right-aligned."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title=title or None, title_justify="left", title_style="bold")
+    for column in columns:
+        table.add_column(column.removeprefix(">"), justify="right" if column.startswith(">") else "left")
+    return table
+
+
+def recommendation_table(items: Iterable[Recommendation], title: str = "") -> Table:
+    """Rank, item, title, year, genres, channels and score of each item."""
+    table = plain_table(">#", ">item", "title", ">year", "genres", "recalled by", ">score", title=title)
+    for position, item in enumerate(items, start=1):
+        table.add_row(
+            str(position),
+            str(item.item_id),
+            escape(item.title),
+            str(item.year or ""),
+            escape(", ".join(item.genres)),
+            _channels(item.channels),
+            f"{item.score:.3f}",
+        )
+    return table
+
+
+def print_recommendations(console: Console, answer: RecommendationList, title: str) -> None:
+    """The items, then what there is to know about the answer."""
+    if answer.items:
+        console.print(recommendation_table(answer.items, title))
+    else:
+        console.print(f"[bold]{escape(title)}[/]: nothing qualifies. Loosen the restrictions, or add --allow-seen.")
+    if answer.cold_start:
+        console.print("[yellow]cold start[/]: this user has neither profile nor history, so these suit anybody")
+    print_degraded(console, answer.degraded)
+    if answer.timings:
+        console.print(stage_times(answer.timings))
+    version = ", ".join(sorted(set(answer.bundle_versions.values()))) or "none"
+    console.print(f"[dim]{answer.candidates} candidates · bundle {version} · request {escape(answer.request_id)}[/]")
+
+
+def similar_table(answer: SimilarItems, title: str) -> Table:
+    """Rank, item, title, year, genres and similarity of each neighbour."""
+    table = plain_table(">#", ">item", "title", ">year", "genres", ">similarity", title=title)
+    for position, item in enumerate(answer.items, start=1):
+        genres, similarity = escape(", ".join(item.genres)), f"{item.similarity:.3f}"
+        table.add_row(str(position), str(item.item_id), escape(item.title), str(item.year or ""), genres, similarity)
+    return table
+
+
+def print_explanations(console: Console, answer: Explanations) -> None:
+    """One paragraph per item: verdict, channels, and the history that weighed most."""
+    for item in answer.items:
+        console.print(_explanation(item))
+        console.print()
+    print_degraded(console, answer.degraded)
+
+
+def print_degraded(console: Console, reasons: Sequence[str]) -> None:
+    """One line for each thing that was answered in a lesser way."""
+    for reason in reasons:
+        console.print(f"[yellow]degraded[/]: {escape(reason)}")
+
+
+def stage_times(timings: Sequence[StageTiming]) -> RenderableType:
+    """One line: the total, and each stage with its milliseconds and a bar in proportion to the slowest."""
+    stages = [timing for timing in timings if "/" not in timing.stage and timing.stage != "total"]
+    total = next((timing.duration_ms for timing in timings if timing.stage == "total"), None)
+    slowest = max((timing.duration_ms for timing in stages), default=0.0) or 1.0
+    line = Text(f"{total:.1f} ms in all" if total is not None else "stages, ms", style="bold")
+    for timing in stages:
+        cells = round(_BAR_CELLS * timing.duration_ms / slowest)
+        line.append(f"  {timing.stage} {timing.duration_ms:.1f} ", style="not bold")
+        line.append("▇" * cells, style="cyan")
+    return line
+
+
+def _explanation(item: Explanation) -> RenderableType:
+    parts: list[RenderableType] = [f"[bold]{escape(item.title) or 'item'}[/] ({item.item_id}): {_verdict(item)}"]
+    for seen in item.channels:
+        seed = f", as a neighbour of item {seen.seed_item_id}" if seen.seed_item_id else ""
+        parts.append(f"  recalled by {_channels([seen.channel])} at rank {seen.rank} (score {seen.score:.3f}){seed}")
+    if item.influences:
+        table = plain_table("  what weighed most in the score", ">weight", ">rating")
+        for influence in item.influences:
+            title = escape(influence.title) or str(influence.item_id)
+            table.add_row(f"  {title}", f"{influence.weight:.2f}", f"{influence.rating:g}" if influence.rating else "")
+        parts.append(table)
+    return Group(*parts)
+
+
+def _verdict(item: Explanation) -> str:
+    rank = f", rank {item.score_rank} by score" if item.score_rank else ""
+    if item.position:
+        return f"[green]recommended at position {item.position}[/]; score {item.score:.3f}{rank}"
+    reason = f"dropped: {escape(item.drop_reason)}" if item.drop_reason else "recalled, but not among the best"
+    return f"[red]not recommended[/], {reason}; score {item.score:.3f}{rank}"
+
+
+def _channels(channels: Iterable[str]) -> str:
+    return ", ".join(channel.replace("_", "-") for channel in channels)
