@@ -5,7 +5,8 @@ per user (interest extraction); attention of each candidate to the GRU's states 
 GRU, AUGRU, that is run per candidate (interest evolution). Differences from the paper: a step carries the rating that
 the user gave, so the history is signed; the attention is the MLP on [q, k, q * k] of the Deep Interest Network (Zhou et
 al., 2018), because its first layer splits into parts per user and per item; the auxiliary loss learns from the
-opinions that were given, not from sampled negatives (see `auxiliary_logits`).
+opinions that were given, not from sampled negatives (see `auxiliary_logits`); and a linear memory of the history
+(AsymmetricSVD) stands beside the recurrent one.
 
 The model knows no user id: a new user is scored from profile and history, a user without history from the profile.
 
@@ -22,6 +23,7 @@ from recstack.errors import InvalidRequestError
 from recstack.features.batch import UserBatch
 from recstack.features.catalogue import NUM_YEAR_BUCKETS, ItemTable
 from recstack.features.schema import GENRES, PROFILE_SIZES
+from recstack.models.asymmetric_svd import AsymmetricSVD
 from recstack.models.augru import AUGRU
 
 SEQUENCES = ("movie", "genre", "year")
@@ -45,6 +47,7 @@ class DIENConfig:
     profile_dim: int = 8
     hidden: int = 32
     attention_hidden: int = 16
+    memory_dim: int = 48
     mlp: tuple[int, ...] = (64, 32)
     dropout: float = 0.1
     max_history: int = 50
@@ -55,7 +58,7 @@ class DIENConfig:
             raise InvalidRequestError(f"sequences is {self.sequences}; name one or more of {SEQUENCES}, each once")
         for name in (
             "num_items", "movie_dim", "genre_dim", "year_dim", "rating_dim", "profile_dim", "hidden",
-            "attention_hidden", "max_history",
+            "attention_hidden", "memory_dim", "max_history",
         ):  # fmt: skip
             if getattr(self, name) < 1:
                 raise InvalidRequestError(f"{name} is {getattr(self, name)}; it must be 1 or more")
@@ -75,12 +78,14 @@ class DIENConfig:
 class UserState:
     """All that scoring needs of the users and that does not depend on candidates.
 
-    profile_BP, states_BLH (GRU), lengths_B; attention_keys_BLA and attention_products_BHX (X = L * A): the history's
-    parts of the attention's first layer; evolution_inputs_LGB (G = 3H): the history's part of AUGRU's gates.
+    profile_BP, states_BLH (GRU), memory_BLM (AsymmetricSVD), lengths_B; attention_keys_BLA and attention_products_BHX
+    (X = L * A): the history's parts of the attention's first layer; evolution_inputs_LGB (G = 3H): the history's part
+    of AUGRU's gates.
     """
 
     profile_BP: Tensor
     states_BLH: Tensor
+    memory_BLM: Tensor
     lengths_B: Tensor
     attention_keys_BLA: Tensor
     attention_products_BHX: Tensor
@@ -112,6 +117,7 @@ class DIEN(nn.Module):
         self.attention_out = nn.Linear(config.attention_hidden, 1, bias=False)
         self.evolution = AUGRU(hidden, hidden)
         self.auxiliary = nn.Linear(hidden, hidden + 1)
+        self.memory = AsymmetricSVD(config.item_dim, config.memory_dim)
 
         first, *rest = config.mlp
         self.from_user = nn.Linear(profile_width + hidden, first)
@@ -142,12 +148,14 @@ class DIEN(nn.Module):
         profile_BP = torch.cat(
             [embed(batch.profile_B4[:, column]) for column, embed in enumerate(self.profile_embeddings)], dim=1
         )
-        steps_BLS = torch.cat([item_vectors_IE[batch.items_BL], self.rating_embedding(batch.ratings_BL)], dim=2)
+        items_BLE = item_vectors_IE[batch.items_BL]
+        steps_BLS = torch.cat([items_BLE, self.rating_embedding(batch.ratings_BL)], dim=2)
         states_BLH: Tensor = self.extraction(steps_BLS)[0]
         products_BLAH = states_BLH.unsqueeze(2) * self.attention_product
         return UserState(
             profile_BP=profile_BP,
             states_BLH=states_BLH,
+            memory_BLM=self.memory.remember(items_BLE, batch.ratings_BL),
             lengths_B=batch.lengths_B,
             attention_keys_BLA=self.attention_key(states_BLH),
             attention_products_BHX=products_BLAH.flatten(1, 2).transpose(1, 2),
@@ -164,14 +172,16 @@ class DIEN(nn.Module):
         query_BNH = self.query(candidates_BNE)
         attention_BNL = self._attend(state, query_BNH, visible_BN)
         evolved_BNH = self.evolution(state.evolution_inputs_LGB, attention_BNL)
-        last_BNH = _last_state(state.states_BLH, visible_BN)
+        last_BNH = _last_step(state.states_BLH, visible_BN)
         pair_BNX = torch.cat([evolved_BNH, evolved_BNH * query_BNH, last_BNH * query_BNH], dim=2)
         profile_BNP = state.profile_BP.unsqueeze(1).expand(-1, last_BNH.shape[1], -1)
         user_BNF = self.from_user(torch.cat([profile_BNP, last_BNH], dim=2))
         first_BNF = user_BNF + self.from_item(candidates_BNE) + self.from_pair(pair_BNX)
         logits: Tensor = self.head(first_BNF.flatten(0, 1))  # PReLU wants its channels in the second place
-        biases_BN: Tensor = candidates_BNE[..., -1]
-        return logits.view(biases_BN.shape) + biases_BN
+        linear_BN: Tensor = candidates_BNE[..., -1] + self.memory(
+            _last_step(state.memory_BLM, visible_BN), candidates_BNE
+        )
+        return logits.view(linear_BN.shape) + linear_BN
 
     def attention(self, state: UserState, candidates_BNE: Tensor, visible_BN: Tensor | None = None) -> Tensor:
         """Attention [B, N, L] of each candidate to the history: rows sum to 1, or to 0 where there is no history."""
@@ -184,7 +194,7 @@ class DIEN(nn.Module):
         The GRU's state before an event must tell whether the event was liked. Negatives are the events that were
         not: where ratings are given there is no need to sample them.
         """
-        interest_BNX: Tensor = self.auxiliary(_last_state(state.states_BLH, visible_BN))
+        interest_BNX: Tensor = self.auxiliary(_last_step(state.states_BLH, visible_BN))
         match_BN = (interest_BNX[..., :-1] * self.query(candidates_BNE)).sum(2)
         logits_BN: Tensor = match_BN + interest_BNX[..., -1] + candidates_BNE[..., -1]
         return logits_BN
@@ -204,10 +214,10 @@ class DIEN(nn.Module):
         return weights_BNL.masked_fill(hidden_BNL, 0.0)
 
 
-def _last_state(states_BLH: Tensor, visible_BN: Tensor) -> Tensor:
-    """GRU state after the last visible step, [B, N, H]; zeros where no step is visible."""
+def _last_step(steps_BLH: Tensor, visible_BN: Tensor) -> Tensor:
+    """What a recurrence holds after the last visible step, [B, N, H]; zeros where no step is visible."""
     index_BN1 = (visible_BN - 1).clamp(min=0).unsqueeze(2)
-    last_BNH = torch.gather(states_BLH, 1, index_BN1.expand(-1, -1, states_BLH.shape[2]))
+    last_BNH = torch.gather(steps_BLH, 1, index_BN1.expand(-1, -1, steps_BLH.shape[2]))
     return last_BNH * (visible_BN > 0).unsqueeze(2)
 
 

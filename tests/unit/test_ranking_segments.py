@@ -1,0 +1,111 @@
+"""Training segments: each event is a target once, sees strictly earlier events only, and scores as it is served."""
+
+import numpy as np
+import pytest
+import torch
+
+from recstack.data.dataset import Dataset
+from recstack.data.sequences import UserSequences
+from recstack.data.synthetic import synthetic_world
+from recstack.features.batch import user_batch
+from recstack.models.dien import DIEN, DIENConfig
+from services.trainer.ranking_predict import HistoryAt, item_table
+from services.trainer.ranking_segments import SegmentData, SegmentEpoch, liked
+
+MAX_HISTORY = 10
+
+
+@pytest.fixture(scope="module")
+def world() -> Dataset:
+    world = synthetic_world(seed=1, users=40, items=120, events=1_200)
+    # Coarse clocks, so that many events of a user share their timestamp.
+    world.events.timestamp_ms[:] = world.events.timestamp_ms // 20_000 * 20_000
+    return world
+
+
+@pytest.fixture(scope="module")
+def model(world: Dataset) -> DIEN:
+    torch.manual_seed(0)
+    model = DIEN(DIENConfig(num_items=len(world.items.ids), hidden=8, attention_hidden=4, max_history=MAX_HISTORY))
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    return model.double().eval()
+
+
+def epoch(world: Dataset, seed: int = 0, batch_size: int = 8) -> SegmentEpoch:
+    return SegmentEpoch(SegmentData(world, world.events, MAX_HISTORY), batch_size, (seed,))
+
+
+def test_ties_are_common_enough_to_matter(world: Dataset) -> None:
+    sequences = UserSequences.build(world.events, len(world.users.ids))
+    position = np.empty(len(world.events), np.int64)
+    position[sequences.events] = np.arange(len(world.events))
+    position -= sequences.offsets[world.events.user]
+    assert (sequences.prior < position).mean() > 0.02
+
+
+def test_each_event_is_a_target_once(world: Dataset) -> None:
+    batches = list(epoch(world))
+    assert len(batches) == len(epoch(world))
+    items = torch.cat([batch.targets_BT[batch.weights_BT > 0] for batch in batches]).numpy()
+    labels = torch.cat([batch.labels_BT[batch.weights_BT > 0] for batch in batches]).numpy()
+    expected = np.stack([world.events.item + 1, liked(world.events.rating)])
+    assert sorted(zip(items, labels, strict=True)) == sorted(zip(*expected, strict=True))
+
+
+def test_epochs_are_cut_and_shuffled_anew_and_repeat_with_their_seed(world: Dataset) -> None:
+    first, again, other = (next(iter(epoch(world, seed))) for seed in (0, 0, 1))
+    assert torch.equal(first.targets_BT, again.targets_BT)
+    assert first.targets_BT.shape != other.targets_BT.shape or not torch.equal(first.targets_BT, other.targets_BT)
+
+
+@torch.no_grad()
+def test_a_target_scores_as_it_is_served(world: Dataset, model: DIEN) -> None:
+    """The logit of a target in its segment is what the served functions give for the same, shorter history."""
+    vectors_IE = model.encode_items(item_table(world))
+    checked = 0
+    for batch in epoch(world):
+        state = model.encode_users(batch.users, vectors_IE)
+        logits_BT = model.score(state, vectors_IE[batch.targets_BT], batch.visible_BT)
+        for row, column in batch.weights_BT.nonzero()[::7].tolist():
+            seen = int(batch.visible_BT[row, column])
+            served = user_batch(
+                batch.users.profile_B4[row : row + 1].numpy(),
+                [batch.users.items_BL[row, :seen].numpy()],
+                [batch.users.ratings_BL[row, :seen].numpy().astype(np.float32)],
+                MAX_HISTORY,
+            )
+            candidate_11E = vectors_IE[batch.targets_BT[row, column]].view(1, 1, -1)
+            expected_11 = model.score(model.encode_users(served, vectors_IE), candidate_11E)
+            torch.testing.assert_close(logits_BT[row, column], expected_11[0, 0], atol=1e-9, rtol=1e-9)
+            checked += 1
+    assert checked > 100
+
+
+def test_a_target_never_sees_its_own_instant_or_later(world: Dataset) -> None:
+    """Every visible history is a run of the user's events that ends where strictly earlier events end."""
+    sequences = UserSequences.build(world.events, len(world.users.ids))
+    earlier: dict[tuple[int, ...], set[tuple[int, ...]]] = {}
+    for row in range(len(world.events)):
+        user, prior = int(world.events.user[row]), int(sequences.prior[row])
+        history = tuple((world.events.item[sequences.of(user)[:prior]] + 1).tolist())
+        key = (*world.users.profiles()[user].tolist(), int(world.events.item[row]) + 1)
+        earlier.setdefault(key, set()).add(history)
+    lengths = []
+    for batch in epoch(world):
+        for row, column in batch.weights_BT.nonzero().tolist():
+            seen = tuple(batch.users.items_BL[row, : batch.visible_BT[row, column]].tolist())
+            key = (*batch.users.profile_B4[row].tolist(), int(batch.targets_BT[row, column]))
+            assert any(history[len(history) - len(seen) :] == seen for history in earlier[key])
+            lengths.append(len(seen))
+    assert max(lengths) > MAX_HISTORY // 2
+    assert min(lengths) == 0
+
+
+def test_predictions_see_the_last_strictly_earlier_events(world: Dataset) -> None:
+    known = HistoryAt(world, world.events)
+    events = world.events
+    for row in range(0, len(events), 37):
+        history = known.rows(row, MAX_HISTORY)
+        own = np.flatnonzero((events.user == events.user[row]) & (events.timestamp_ms < events.timestamp_ms[row]))
+        np.testing.assert_array_equal(history, own[-MAX_HISTORY:])
