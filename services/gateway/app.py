@@ -101,7 +101,10 @@ def build_pipeline(backends: Backends, popular_cache: PopularCache, settings: Ga
         ),
         scorer=Step(Ranking(backends.ranking), Fallback(RecallOrder(), "recall order used"), share=0.8),
         display_hydrator=Step(
-            Display(backends.features), Optional("titles, years and genres left out, genres not spread")
+            Display(backends.features),
+            Optional("titles, years and genres left out, genres not spread"),
+            # gRPC rounds deadlines up by as much as 1 %, so the caller may stop waiting before we think so.
+            share=0.9,
         ),
         selector=GenreDiversity(settings.diversity),
     )

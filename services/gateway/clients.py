@@ -57,7 +57,8 @@ class Backend:
         if code is grpc.StatusCode.DEADLINE_EXCEEDED:
             return DeadlineError(f"{self.name} at {self.address} did not answer in time")
         if code is grpc.StatusCode.UNAVAILABLE:
-            return UnavailableError(f"{self.name} at {self.address} is unavailable ({details})")
+            # What gRPC itself adds behind "last error" is about sockets and only repeats the address.
+            return UnavailableError(f"{self.name} at {self.address} is unavailable ({details.partition('; last')[0]})")
         return RecStackError(f"{self.name} at {self.address} failed with {code.name}; see its log")
 
 

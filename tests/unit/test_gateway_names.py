@@ -1,0 +1,34 @@
+"""Names of channels and genres, both ways."""
+
+import pytest
+
+from recstack.features.channels import CHANNELS, channel_name, channel_names
+from recstack.features.schema import GENRES, genre_ids, genre_names
+
+
+def test_channels_follow_the_contract() -> None:
+    assert CHANNELS == ("two_tower", "item_to_item", "popular", "fresh")
+    assert channel_name(3) == "popular"
+
+
+@pytest.mark.parametrize(
+    ("mask", "names"), [(0, ()), (1, ("two_tower",)), (0b1010, ("item_to_item", "fresh")), (0b10001, ("two_tower",))]
+)
+def test_channel_names_of_a_mask(mask: int, names: tuple[str, ...]) -> None:
+    assert channel_names(mask) == names
+
+
+@pytest.mark.parametrize("channel", [0, 5, -1])
+def test_a_channel_that_does_not_exist_is_named(channel: int) -> None:
+    with pytest.raises(ValueError, match=f"channel is {channel}"):
+        channel_name(channel)
+
+
+def test_genres_there_and_back() -> None:
+    assert genre_ids(GENRES) == tuple(range(1, 19))
+    assert genre_names((5, 0, 18, 0)) == ("Comedy", "Western")
+
+
+def test_an_unknown_genre_lists_the_known_ones() -> None:
+    with pytest.raises(ValueError, match=r"unknown genre 'Commedy'; known genres are Action, .*Western"):
+        genre_ids(["Drama", "Commedy"])
