@@ -41,8 +41,8 @@ class RankingPreset:
 
 
 RANKING_PRESETS = {
-    "quick": RankingPreset(fit=FitConfig(epochs=2, learning_rate=3e-3, weight_decay=1e-2, max_minutes=0.9)),
-    "full": RankingPreset(fit=FitConfig(epochs=12, learning_rate=2e-3, weight_decay=1e-2, max_minutes=8.0)),
+    "quick": RankingPreset(fit=FitConfig(epochs=2, learning_rate=3e-3, weight_decay=0.1, max_minutes=0.9)),
+    "full": RankingPreset(fit=FitConfig(epochs=8, learning_rate=2e-3, weight_decay=0.1, max_minutes=8.0)),
 }
 
 
