@@ -65,11 +65,13 @@ def ray_environment(ranking: RankingSettings, temp_dir: Path) -> Mapping[str, st
 
 @contextmanager
 def temporary_folder() -> Iterator[Path]:
-    """A folder for Ray's session, short enough for its Unix sockets; removed at the end."""
-    parent = tempfile.gettempdir()
-    if len(parent) > MAX_TEMP_PATH - len("/recstack-ray-12345678"):
+    """A folder for Ray's session, short enough for its Unix sockets; removed at the end. RAY_TMPDIR says where."""
+    parent, prefix = os.environ.get("RAY_TMPDIR", ""), "ray-"
+    if not parent:
+        parent, prefix = tempfile.gettempdir(), "recstack-ray-"
+    if len(parent) > MAX_TEMP_PATH - len(f"/{prefix}12345678"):
         parent = "/tmp"
-    folder = Path(tempfile.mkdtemp(prefix="recstack-ray-", dir=parent))
+    folder = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
     try:
         yield folder
     finally:

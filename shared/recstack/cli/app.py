@@ -1,9 +1,13 @@
 """The command tree. Commands load what they need when they run, so that `recstack --help` answers at once."""
 
+import os
+import sys
+
 import typer
 
 import recstack
 from recstack.cli import bundle, events, features, recommend, stack
+from recstack.cli.console import print_error
 from recstack.cli.group import RecStackGroup
 
 app = typer.Typer(
@@ -45,5 +49,11 @@ app.add_typer(features.app, name="features", rich_help_panel=_MODELS)
 
 
 def main() -> None:
-    """Entry point of the `recstack` command."""
-    app()
+    """Entry point of the `recstack` command. What nobody expected is one line too; RECSTACK_DEBUG=1 shows the trace."""
+    try:
+        app()
+    except Exception as error:
+        if os.environ.get("RECSTACK_DEBUG"):
+            raise
+        print_error(f"unexpected {type(error).__name__}: {error}; set RECSTACK_DEBUG=1 to see where")
+        sys.exit(1)

@@ -114,7 +114,8 @@ class LocalStack:
             self._bundle_version = self._active_bundle()
             self._require_free_ports()
             self._started_at_ms = int(time.time() * 1000)
-            self._scratch = Path(tempfile.mkdtemp(prefix="recstack-"))
+            # In /tmp and short, whatever TMPDIR says: Ray's Unix sockets lie below it, and their paths are limited.
+            self._scratch = Path(tempfile.mkdtemp(prefix="rs-", dir="/tmp"))
             undo.callback(shutil.rmtree, self._scratch, ignore_errors=True)
             undo.callback(self._state_file.delete)
             undo.callback(self._end_processes)
