@@ -102,7 +102,9 @@ def gone(site: Site) -> None:
 
 
 @pytest.mark.parametrize(
-    ("spoil", "reason"), [(altered, "md5"), (cut_short, "md5"), (gone, "Not Found")], ids=lambda value: str(value)
+    ("spoil", "reason"),
+    [(altered, "md5"), (cut_short, "md5"), (gone, "Not Found")],
+    ids=["altered", "cut_short", "gone"],
 )
 def test_a_bad_download_leaves_nothing_and_is_explained(
     home: Path, site: Site, lines: list[str], spoil: Callable[[Site], None], reason: str
