@@ -119,11 +119,10 @@ class Scorer:
 
     def _inputs(self, queries: Sequence[RankQuery]) -> tuple[UserBatch, Tensor]:
         """User batch and candidate vectors [B, N, E], padded with the unknown item."""
-        histories = [query.history.last(self.max_history) for query in queries]
         users = user_batch(
             np.stack([np.asarray(query.profile, np.int64) for query in queries]),
-            [self._catalogue.index_of(history.item_ids) for history in histories],
-            [history.ratings for history in histories],
+            [self._catalogue.index_of(query.history.item_ids) for query in queries],
+            [query.history.ratings for query in queries],
             self.max_history,
         )
         candidates_BN = np.zeros((len(queries), max(len(query.item_ids) for query in queries)), np.int64)
