@@ -18,8 +18,8 @@ POOL_SIZE = 32
 def connect(url: str, timeout_ms: int) -> Redis:
     """A client with a bounded pool; connects on first use. `timeout_ms` bounds each round trip.
 
-    A call that finds all connections busy waits for one: its own deadline is the bound. A broken connection (Redis
-    restarted) is tried once more at once; a timeout is not, since the caller's time is gone.
+    A call that finds all connections busy waits for one: its own deadline is the bound. Nothing is retried here: the
+    pool replaces connections that Redis closed before it hands them out, and callers retry UNAVAILABLE with a budget.
     """
     seconds = timeout_ms / 1000
     pool = BlockingConnectionPool.from_url(
@@ -28,7 +28,7 @@ def connect(url: str, timeout_ms: int) -> Redis:
         timeout=None,
         socket_timeout=seconds,
         socket_connect_timeout=seconds,
-        retry=Retry(NoBackoff(), 1, supported_errors=(exceptions.ConnectionError,)),
+        retry=Retry(NoBackoff(), 0),
         protocol=2,  # same data, and no server-push features that Redis 7.0 lacks
     )
     return Redis.from_pool(pool)

@@ -7,6 +7,7 @@
 -- Returns {history length, 1 or 0 per event: written now or before}
 local RECORD = 21
 local ARGS_PER_EVENT = 5
+local COUNTERS = '<i8i8i8i8'  -- impressions, clicks, watches, ratings: the order of EventType
 
 local function time_of(packed, index)
   return (struct.unpack('<i8', packed, index * RECORD + 9))
@@ -22,6 +23,14 @@ local function position_for(packed, time)
   return low
 end
 
+-- One packed value per item, so that readers of many items over all shards need no parsing.
+local function count_item(item, type)
+  local packed = redis.call('HGET', KEYS[3], item)
+  local counts = packed and {struct.unpack(COUNTERS, packed)} or {0, 0, 0, 0}
+  counts[type] = counts[type] + 1
+  redis.call('HSET', KEYS[3], item, struct.pack(COUNTERS, unpack(counts, 1, 4)))
+end
+
 local result, fresh = {0}, {}
 for event = 1, #KEYS - 4 do
   local first = 4 + (event - 1) * ARGS_PER_EVENT
@@ -31,7 +40,7 @@ for event = 1, #KEYS - 4 do
   result[event + 1] = is_new and 1 or 0
   if is_new then
     redis.call('HINCRBY', KEYS[2], type, 1)
-    redis.call('HINCRBY', KEYS[3], item .. ':' .. type, 1)
+    count_item(item, tonumber(type))
     redis.call('XADD', KEYS[4], 'MAXLEN', '~', ARGV[3], '*',
       'user', ARGV[4], 'event', id, 'type', type, 'record', record)
     if enters_history then fresh[#fresh + 1] = record end

@@ -24,6 +24,7 @@ from recstack.api.common.v1 import common_pb2
 from recstack.api.features.v1 import features_pb2 as pb
 from recstack.config import TtlSettings
 from recstack.features.schema import HISTORY_RECORD, SCHEMA
+from services.feature_store import keys
 
 NOW = 1_700_000_000_000
 MAX_HISTORY, MAX_ITEMS, MAX_EVENTS, SKEW = 20, 30, 6, 1_000
@@ -86,11 +87,13 @@ async def test_history_is_the_most_recent_part_and_seen_is_everything(store):
     assert list(nothing.seen_item_ids) == [3, 4, 9]
 
 
-async def test_a_loaded_history_keeps_its_newest_events(store):
+async def test_a_loaded_history_keeps_its_newest_events(store, redis_server):
     records = [(1 + n % 9, n + 1, 1.0, RATING) for n in range(MAX_HISTORY + 3)]
     await load(store, histories([7, 8], [len(records), 1], [*records, records[0]]))
     assert await history_of(store, 7, MAX_HISTORY) == [(i, t, r) for i, t, r, _ in records[3:]]
     assert await history_of(store, 8, MAX_HISTORY) == [(1, 1, 1.0)]
+    with redis.Redis.from_url(redis_server.url) as client:
+        assert client.strlen(keys.history(7)) == MAX_HISTORY * HISTORY_RECORD.itemsize
 
 
 async def test_items_come_in_request_order_with_duplicates_and_unknowns(store):
@@ -209,7 +212,7 @@ async def test_a_load_of_another_schema_names_both_hashes(store):
 
 async def test_rows_stored_under_another_schema_are_a_failed_precondition(store, redis_server):
     with redis.Redis.from_url(redis_server.url) as client:
-        client.set("{item}:5", b"bytes of an older schema")
+        client.set(keys.item(5), b"bytes of an older schema")
     with pytest.raises(grpc.aio.AioRpcError, match="load the features of the active bundle again") as refusal:
         await store.stub.GetItems(pb.GetItemsRequest(item_ids=[4, 5], plan="ranking"))
     assert refusal.value.code() == grpc.StatusCode.FAILED_PRECONDITION

@@ -83,6 +83,7 @@ async def test_any_sequence_of_writes_equals_the_model(redis_url, sequence):
             assert result.written == model.write(user_id, batch)
             assert result.history_length == len(model.histories[user_id])
         for user_id in USERS:
+            assert await redis.strlen(keys.history(user_id)) <= MAX_HISTORY * HISTORY_RECORD.itemsize
             history = (await store.user(user_id)).history
             assert [tuple(record) for record in history.tolist()] == model.histories.get(user_id, [])
             counters = await redis.hgetall(keys.user_counters(user_id))

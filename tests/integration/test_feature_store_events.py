@@ -107,7 +107,7 @@ async def test_concurrent_writers_lose_nothing_and_write_nothing_twice(store):
 
 
 async def test_counters_of_more_items_than_one_round_trip_holds(store):
-    await load(store, item_chunk(range(1, 301)))
-    await store.stub.WriteEvents(write_request(1, *((f"e{n}", CLICK, n, 5, 0.0) for n in (1, 128, 129, 300))))
-    counters = await store.stub.GetItemCounters(pb.GetItemCountersRequest(item_ids=range(1, 301)))
-    assert [n + 1 for n, clicks in enumerate(counters.clicks) if clicks] == [1, 128, 129, 300]
+    await load(store, item_chunk(range(1, 1101)))
+    await store.stub.WriteEvents(write_request(1, *((f"e{n}", CLICK, n, 5, 0.0) for n in (1, 500, 501, 1100))))
+    counters = await store.stub.GetItemCounters(pb.GetItemCountersRequest(item_ids=range(1, 1101)))
+    assert [n + 1 for n, clicks in enumerate(counters.clicks) if clicks] == [1, 500, 501, 1100]

@@ -144,7 +144,7 @@ async def test_every_hop_gets_a_part_of_the_callers_deadline() -> None:
     async with running_stack(gateway=GatewaySettings(reserve_ms=1000)) as stack:
         await stack.stub.Recommend(recommend(), timeout=11)
         left = {**stack.features.time_left, **stack.retrieval.time_left, **stack.ranking.time_left}
-        budget_ms = stack.ranking.requests["Rank"][0].budget_ms
+        budget_ms = stack.ranking.requests["Rank"][-1].budget_ms
 
     # gRPC rounds deadlines up, by up to 1 % a hop.
     assert 0 < left["GetUser"] <= 0.3 * 10 * 1.05
