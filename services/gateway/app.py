@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import AsyncIterator
 
 from recstack.api.common.v1 import common_pb2
@@ -18,7 +19,9 @@ from services.gateway.hydrators.cold_user import ColdUser
 from services.gateway.hydrators.display import Display
 from services.gateway.hydrators.item_features import ItemFeatures
 from services.gateway.hydrators.user_features import UserFeatures
+from services.gateway.pipeline.deadline import Deadline
 from services.gateway.pipeline.executor import Executor
+from services.gateway.pipeline.query import Query
 from services.gateway.pipeline.stages import Fallback, Optional, Pipeline, Step
 from services.gateway.scorers.ranking import Ranking
 from services.gateway.scorers.recall_order import RecallOrder
@@ -26,6 +29,8 @@ from services.gateway.selectors.genre_diversity import GenreDiversity
 from services.gateway.servicer import RecommenderServicer
 from services.gateway.sources.popular_cache import PopularCache
 from services.gateway.sources.recall import Recall
+
+log = logging.getLogger("recstack.gateway")
 
 SERVICE = gateway_pb2.DESCRIPTOR.services_by_name["RecommenderService"].full_name
 
@@ -51,7 +56,7 @@ async def running_gateway(settings: Settings) -> AsyncIterator[RunningServer]:
     server = await start_server(settings.gateway.address, [registration], serving=False)
     background = [
         asyncio.create_task(popular_cache.keep_fresh()),
-        asyncio.create_task(_serve_when_ready(server, popular_cache)),
+        asyncio.create_task(_serve_when_ready(server, popular_cache, executor, settings.gateway.deadline_ms)),
     ]
     try:
         yield server
@@ -110,7 +115,14 @@ def build_pipeline(backends: Backends, popular_cache: PopularCache, settings: Ga
     )
 
 
-async def _serve_when_ready(server: RunningServer, popular_cache: PopularCache) -> None:
+async def _serve_when_ready(
+    server: RunningServer, popular_cache: PopularCache, executor: Executor, deadline_ms: int
+) -> None:
     await popular_cache.retrieval_answered.wait()
+    # One recommendation that nobody waits for: no caller pays for connecting and for what numpy imports on first use.
+    try:
+        await executor.run(Query(user_id=0, k=1, request_id="warm-up", deadline=Deadline.after(deadline_ms / 1000)))
+    except Exception as error:  # requests will tell their callers; the gateway must not stay NOT_SERVING for it
+        log.warning("warm-up failed: %s", error)
     for name in ("", SERVICE):
         await server.set_serving(True, name)

@@ -22,7 +22,8 @@ Similar, Explain, Events = (
 @pytest.fixture
 async def stack() -> AsyncIterator[Stack]:
     async with running_stack(gateway=GatewaySettings(max_filter_items=3, max_explained_items=2)) as stack:
-        stack.retrieval.requests.clear()  # the popular cache has asked already
+        for backend in (stack.features, stack.retrieval, stack.ranking):
+            backend.requests.clear()  # the gateway has warmed up
         yield stack
 
 

@@ -46,30 +46,39 @@ def merge(lists: Sequence[ChannelList], explained_item_ids: NDArray[np.int64] = 
     earlier place and the provenance of both. The result depends on nothing but the arguments.
     """
     ordered = sorted(lists, key=lambda one: one.channel)
+    item_ids = np.concatenate([NO_IDS, *(one.item_ids for one in ordered), explained_item_ids])
     places = [(np.arange(len(one.item_ids)) + 0.5) / one.weight for one in ordered]
-    by_place = np.argsort(np.concatenate([*places, np.empty(0)]), kind="stable")
-    item_ids = np.concatenate([NO_IDS, *(one.item_ids for one in ordered)])[by_place]
-    candidates = Candidates.unmarked(_distinct(np.concatenate([item_ids, explained_item_ids])))
+    by_place = np.argsort(np.concatenate([*places, np.full(len(explained_item_ids), np.inf)]), kind="stable")
+    distinct, rows = _rows(item_ids, by_place)
+    candidates = Candidates.unmarked(distinct)
+    start = 0
     for one in ordered:
-        _mark(candidates, one)
+        stop = start + len(one.item_ids)
+        _mark(candidates, one, rows[start:stop])
+        start = stop
     return candidates
 
 
-def _distinct(item_ids: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Distinct ids in order of first appearance."""
-    _, first = np.unique(item_ids, return_index=True)
-    return item_ids[np.sort(first)]
+def _rows(item_ids: NDArray[np.int64], order: NDArray[np.intp]) -> tuple[NDArray[np.int64], NDArray[np.intp]]:
+    """Distinct ids by first appearance in `order`, and the row of each of `item_ids` among them."""
+    distinct, first, inverse = np.unique(item_ids[order], return_index=True, return_inverse=True)
+    by_first = np.argsort(first)
+    row_of_distinct = np.empty_like(by_first)
+    row_of_distinct[by_first] = np.arange(len(by_first))
+    rows = np.empty_like(order)
+    rows[order] = row_of_distinct[inverse]
+    return distinct[by_first], rows
 
 
-def _mark(candidates: Candidates, one: ChannelList) -> None:
+def _mark(candidates: Candidates, one: ChannelList, rows: NDArray[np.intp]) -> None:
     """Write one list's provenance into freshly made candidates, which nobody else has seen yet."""
     # Worst first: should a channel repeat an item against its contract, the better place is written last and stays.
-    rows = candidates.rows_of(one.item_ids)[::-1]
+    worst_first = rows[::-1]
     column = one.channel - 1
-    candidates.channel_mask[rows] |= np.uint32(1 << column)
-    candidates.recall_rank[rows, column] = np.arange(len(rows), 0, -1)
-    candidates.recall_score[rows, column] = one.scores[::-1]
+    candidates.channel_mask[worst_first] |= np.uint32(1 << column)
+    candidates.recall_rank[worst_first, column] = np.arange(len(rows), 0, -1)
+    candidates.recall_score[worst_first, column] = one.scores[::-1]
     if len(one.seed_item_ids):
-        candidates.seed_item[rows] = one.seed_item_ids[::-1]
+        candidates.seed_item[worst_first] = one.seed_item_ids[::-1]
     if one.constrained:
         candidates.constrained[rows] = True

@@ -8,6 +8,7 @@ in order, and never drop; only filters drop, by returning what they keep. No com
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Generic, Protocol, TypeVar
 
 import numpy as np
@@ -136,4 +137,9 @@ class Pipeline:
 
 def component_name(component: Component) -> str:
     """Snake case of the class name, which is also its file name: AlreadyWatched -> "already_watched"."""
-    return re.sub(r"(?<!^)(?=[A-Z])", "_", type(component).__name__).lower()
+    return _snake_case(type(component).__name__)
+
+
+@cache
+def _snake_case(class_name: str) -> str:
+    return re.sub(r"(?<!^)(?=[A-Z])", "_", class_name).lower()
