@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from recstack.errors import BundleError, InvalidRequestError
+from recstack.errors import BundleError
 from recstack.features.batch import EMPTY_HISTORY, History, UserBatch, user_batch
 from recstack.features.catalogue import Catalogue
 from recstack.features.schema import PROFILE_SIZES
@@ -24,7 +24,10 @@ WARM_UP_CANDIDATES = 500
 
 @dataclass(frozen=True, slots=True)
 class RankQuery:
-    """One user's candidates. profile: gender, age, occupation, region ids; item_ids: raw catalogue ids."""
+    """One user's candidates. profile: gender, age, occupation, region ids; item_ids: raw catalogue ids, at least one.
+
+    The scorer takes values as valid: servers check them when they read a request.
+    """
 
     profile: NDArray[np.int64]
     history: History
@@ -64,17 +67,6 @@ class Scorer:
     def max_history(self) -> int:
         """History events that count; of a longer history the most recent ones are used."""
         return self._model.config.max_history
-
-    def check(self, query: RankQuery) -> None:
-        """Raise InvalidRequestError for a query that cannot be scored, before it is batched with others."""
-        if len(query.item_ids) == 0:
-            raise InvalidRequestError("got no item_ids; give at least one item to score")
-        columns = {len(query.history.item_ids), len(query.history.timestamps_ms), len(query.history.ratings)}
-        if len(columns) != 1:
-            raise InvalidRequestError(f"the history's columns have lengths {sorted(columns)}; they must be equal")
-        for value, (name, size) in zip(query.profile, PROFILE_SIZES.items(), strict=True):
-            if not 0 <= value < size:
-                raise InvalidRequestError(f"{name} is {value}; it must be from 0 (unknown) to {size - 1}")
 
     def unknown_items(self, item_ids: NDArray[np.int64]) -> int:
         """How many of the ids the catalogue does not know; they are scored as the unknown item."""
