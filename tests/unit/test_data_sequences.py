@@ -1,5 +1,5 @@
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recstack.data import Events, UserSequences, synthetic_world
@@ -17,6 +17,7 @@ def events_of(log: list[tuple[int, int]]) -> Events:
     return Events(users.astype(np.int32), zeros, zeros.astype(np.float32), timestamps)
 
 
+@settings(deadline=None)
 @given(LOGS)
 def test_a_history_is_exactly_the_users_strictly_earlier_events(log: list[tuple[int, int]]) -> None:
     sequences = UserSequences.build(events_of(log), USERS)
@@ -27,6 +28,7 @@ def test_a_history_is_exactly_the_users_strictly_earlier_events(log: list[tuple[
         assert history.tolist() == [other for other, (owner, at) in enumerate(log) if owner == user and at < timestamp]
 
 
+@settings(deadline=None)
 @given(LOGS, st.integers(-1, 14), st.integers(0, 8))
 def test_a_cut_off_hides_everything_at_or_after_it(log: list[tuple[int, int]], cut: int, length: int) -> None:
     sequences = UserSequences.build(events_of(log), USERS)
@@ -40,6 +42,7 @@ def test_a_cut_off_hides_everything_at_or_after_it(log: list[tuple[int, int]], c
         assert sequences.history_of(user, cut, length).tolist() == expected
 
 
+@settings(deadline=None)
 @given(LOGS)
 def test_every_event_belongs_to_its_user_once(log: list[tuple[int, int]]) -> None:
     sequences = UserSequences.build(events_of(log), USERS)
@@ -50,6 +53,7 @@ def test_every_event_belongs_to_its_user_once(log: list[tuple[int, int]]) -> Non
         assert sequences.of(user).tolist() == [row for row, (owner, _) in enumerate(log) if owner == user]
 
 
+@settings(deadline=None)
 @given(LOGS, st.integers(0, 12))
 def test_the_future_cannot_change_a_history(log: list[tuple[int, int]], now: int) -> None:
     past = [pair for pair in log if pair[1] <= now]

@@ -1,12 +1,14 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recstack.data import Dataset, Events, leave_last_out, synthetic_world, temporal_split
 from recstack.data.resolve import SHARED_COPY, resolve_dataset
 from recstack.data.splits import ML_1M_TEST_FROM_MS
 from recstack.errors import DataError
+
+WORLD = synthetic_world(users=1, items=40, events=20)
 
 
 def events_at(timestamps: list[int], users: list[int] | None = None) -> Events:
@@ -16,10 +18,10 @@ def events_at(timestamps: list[int], users: list[int] | None = None) -> Events:
 
 
 def dataset_of(events: Events, name: str = "movielens") -> Dataset:
-    world = synthetic_world(users=1, items=40, events=20)
-    return Dataset(name, "made for a test", world.users, world.items, events)
+    return Dataset(name, "made for a test", WORLD.users, WORLD.items, events)
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 30), min_size=1, max_size=60).map(sorted))
 def test_periods_are_consecutive_and_never_share_an_instant(timestamps: list[int]) -> None:
     try:
@@ -72,6 +74,7 @@ def test_leave_last_out_keeps_short_users_in_train() -> None:
     assert split.test.tolist() == [4, 8]
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 5), max_size=60))
 def test_leave_last_out_by_brute_force(users: list[int]) -> None:
     split = leave_last_out(events_at([7] * len(users), users))
