@@ -1,0 +1,133 @@
+"""Commands about the stack and its bundles, and the command tree itself."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from recstack import config
+from recstack.bundle import REQUIRED_FILES, BundleStore
+from recstack.cli.app import app
+from recstack.cli.demo import before_and_after
+from recstack.client.types import FeatureStatus, Recommendation, RecommendationList
+from recstack.config import Settings
+from recstack.local import LocalStack
+from tests.helpers.standins import Standins, activate_nothing
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setenv("RECSTACK_HOME", str(tmp_path))
+    config.load_settings.cache_clear()
+    yield tmp_path
+    config.load_settings.cache_clear()
+
+
+def run(words: str) -> Result:
+    return CliRunner().invoke(app, words.split())
+
+
+def publish(store: BundleStore, folder: Path, content: str) -> str:
+    """A bundle whose files hold nothing but `content`."""
+    for name in REQUIRED_FILES:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(content)
+    return store.publish(folder, dataset="tiny", models={"ranking": "dien"}, metrics={"ranking/auc": 0.75}).version
+
+
+@pytest.fixture
+def store(home: Path) -> BundleStore:
+    return BundleStore(str(home / "bundles"))
+
+
+def test_help_loads_nothing_heavy() -> None:
+    script = (
+        "import sys; from typer.testing import CliRunner; from recstack.cli.app import app\n"
+        "result = CliRunner().invoke(app, ['--help'])\n"
+        "print(result.output, *{'torch', 'ray', 'faiss', 'numpy'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    *text, loaded = done.stdout.splitlines()
+    assert loaded.split() == []
+    for command in ("demo", "up", "status", "down", "recommend", "similar", "explain", "events", "bundle", "features"):
+        assert any(f" {command} " in line for line in text), command
+
+
+def test_the_trainers_commands_are_plugged_in() -> None:
+    text = run("--help").output
+    assert "Train retrieval and ranking, and publish them as one bundle." in text
+    assert "evaluate" in text
+
+
+def test_bundles_from_publish_to_rollback(store: BundleStore, tmp_path: Path) -> None:
+    assert "Make one with recstack train" in run("bundle list").output
+    assert "no bundle is active" in run("bundle verify").stderr
+    first = publish(store, tmp_path / "one", "1")
+    second = publish(store, tmp_path / "two", "2")
+    assert f"Bundle {first} is active" in run(f"bundle activate {first}").output
+    assert run(f"bundle activate {second}").exit_code == 0
+    listed = run("bundle list").output
+    assert any("*" in line and second in line for line in listed.splitlines())
+    assert not any("*" in line and first in line for line in listed.splitlines())
+    assert f"Bundle {second} is complete and intact: {len(REQUIRED_FILES)} files" in run("bundle verify").output
+    assert "ranking/auc" in run("bundle show").output
+    assert f"bundle {first} is active again" in run("bundle rollback").output
+    assert store.active() == first
+    (tmp_path / "bundles" / second / "golden.npz").write_text("spoiled")
+    result = run(f"bundle verify {second}")
+    assert result.exit_code == 1
+    assert "golden.npz" in result.stderr
+    assert "published are:" in run("bundle show nonsense").stderr
+
+
+def test_a_bundle_folder_can_be_published_elsewhere(store: BundleStore, tmp_path: Path) -> None:
+    other = BundleStore(str(tmp_path / "other"))
+    version = publish(other, tmp_path / "one", "1")
+    result = run(f"bundle publish {tmp_path / 'other' / version} --activate")
+    assert "is published" in result.output
+    active = store.active()
+    assert active is not None
+    assert store.verify(active).dataset == "tiny"
+
+
+def test_without_a_stack_status_and_down_say_so() -> None:
+    status = run("status")
+    assert status.exit_code == 1
+    assert "Start it with recstack up" in status.output
+    assert "Nothing to stop" in run("down").output
+
+
+def test_up_without_a_bundle_says_to_train() -> None:
+    result = run("up")
+    assert result.exit_code == 1
+    assert "make one with `recstack train`" in result.stderr
+
+
+def test_status_shows_a_running_stack(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    settings = Settings(home=home)
+    activate_nothing(settings)
+    with LocalStack(settings, free_ports=True, services=(Standins(tmp_path).healthy("gateway"),)) as stack:
+        status = run("status")
+        assert status.exit_code == 0, status.output
+        assert stack.settings.gateway.address in status.output
+        assert "healthy" in status.output
+        # The stand-in has no RecommenderService: that it answers at all shows that the command found it.
+        assert "UNIMPLEMENTED" in run("recommend 42").stderr
+
+
+def answer(*item_ids: int) -> RecommendationList:
+    items = tuple(Recommendation(item_id, f"Item {item_id}", None, (), 0.5, ()) for item_id in item_ids)
+    return RecommendationList(items, "", False, (), (), 0, {}, FeatureStatus.PRESENT)
+
+
+def test_before_and_after_says_what_moved() -> None:
+    table = before_and_after(answer(1, 2, 3, 4), answer(3, 2, 4, 9))
+    before, after, moved = (list(column.cells) for column in table.columns[1:])
+    assert before == ["Item 1", "Item 2", "Item 3", "Item 4"]
+    assert after == ["Item 3", "Item 2", "Item 4", "Item 9"]
+    assert moved == ["up 2", "[dim]same[/]", "up 1", "[green]new[/]"]
