@@ -3,7 +3,7 @@
 import os
 
 from recstack.config import Settings
-from services.ranking.ray_environment import ray_environment, temporary_folder
+from services.ranking.ray_environment import ray_environment, temporary_path
 
 
 async def serve(settings: Settings) -> None:
@@ -13,9 +13,9 @@ async def serve(settings: Settings) -> None:
 
         await serve_plain(settings)
         return
-    with temporary_folder() as temp_dir:
-        for name, value in ray_environment(settings.ranking, temp_dir).items():
-            os.environ.setdefault(name, value)
-        from services.ranking.serve_app import serve_until_signal as serve_on_ray
+    temp_dir = temporary_path()
+    for name, value in ray_environment(settings.ranking, temp_dir).items():
+        os.environ.setdefault(name, value)
+    from services.ranking.serve_app import serve_until_signal as serve_on_ray
 
-        await serve_on_ray(settings, temp_dir)
+    await serve_on_ray(settings, temp_dir)

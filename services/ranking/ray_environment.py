@@ -8,10 +8,8 @@ import random
 import secrets
 import socket
 import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
-from shutil import rmtree
 
 from recstack.config import RankingSettings
 from recstack.errors import StackError
@@ -19,8 +17,8 @@ from recstack.errors import StackError
 # Below the kernel's ephemeral range, so that no outgoing connection takes a port between the choice and its use.
 PORT_RANGE = range(20_000, 32_000)
 
-# Unix socket paths end at 107 bytes; Ray and HAProxy add up to 75 to the folder.
-MAX_TEMP_PATH = 30
+# Unix socket paths end at 107 bytes; HAProxy adds 73 to the folder while it starts, Ray 65.
+MAX_TEMP_PATH = 34
 
 
 def ray_environment(ranking: RankingSettings, temp_dir: Path) -> Mapping[str, str]:
@@ -63,19 +61,11 @@ def ray_environment(ranking: RankingSettings, temp_dir: Path) -> Mapping[str, st
     }
 
 
-@contextmanager
-def temporary_folder() -> Iterator[Path]:
-    """A folder for Ray's session, short enough for its Unix sockets; removed at the end. RAY_TMPDIR says where."""
-    parent, prefix = os.environ.get("RAY_TMPDIR", ""), "ray-"
-    if not parent:
-        parent, prefix = tempfile.gettempdir(), "recstack-ray-"
-    if len(parent) > MAX_TEMP_PATH - len(f"/{prefix}12345678"):
-        parent = "/tmp"
-    folder = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
-    try:
-        yield folder
-    finally:
-        rmtree(folder, ignore_errors=True)
+def temporary_path() -> Path:
+    """Where to make the folder for Ray's session: a new name, short enough for the Unix sockets in it."""
+    name = f"recstack-ray-{secrets.token_hex(4)}"
+    parent = tempfile.gettempdir()
+    return Path(parent if len(parent) + 1 + len(name) <= MAX_TEMP_PATH else "/tmp", name)
 
 
 def split_address(address: str) -> tuple[str, int]:

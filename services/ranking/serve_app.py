@@ -7,6 +7,7 @@ The only serving file that imports Ray. `serve` starts a local Ray of its own; a
 import asyncio
 import logging
 import math
+import shutil
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -59,7 +60,7 @@ def _reported(context: RayServegRPCContext, method: str) -> Iterator[None]:
 class RankingReplica:
     """One replica. Serve calls the method with the RPC's name; the service validates, batches and computes."""
 
-    async def __init__(self, settings: dict[str, Any]) -> None:
+    async def __init__(self, settings: dict[str, Any]) -> None:  # type: ignore[misc]  # Serve awaits it
         # Here, so that Serve's controller and proxies do not load torch.
         from services.ranking.service import RankingService
 
@@ -106,8 +107,7 @@ class RankingReplica:
 def build_application(settings: Settings) -> ray_serve.Application:
     """The Serve application. Settings travel to the replicas as plain data."""
     ranking = settings.ranking
-    deployment = ray_serve.deployment(
-        RankingReplica,
+    deployment: ray_serve.Deployment = ray_serve.deployment(
         name="RankingReplica",
         num_replicas=ranking.replicas,
         ray_actor_options={"num_cpus": ranking.num_cpus, "num_gpus": ranking.num_gpus},
@@ -118,7 +118,7 @@ def build_application(settings: Settings) -> ray_serve.Application:
         graceful_shutdown_wait_loop_s=0.2,
         graceful_shutdown_timeout_s=settings.drain_seconds,
         logging_config=LoggingConfig(enable_access_log=False),
-    )
+    )(RankingReplica)
     return deployment.bind(_plain(settings))
 
 
@@ -131,45 +131,65 @@ def build(arguments: dict[str, str]) -> ray_serve.Application:
 
 async def serve_until_signal(settings: Settings, temp_dir: Path) -> None:
     """Start a local Ray with Serve in `temp_dir`, serve until SIGTERM or SIGINT, and stop all of it."""
-    ranking = settings.ranking
-    host, port = split_address(ranking.address)
+    stop = asyncio.Event()
+    _stop_on_signal(stop)
     try:
-        ray.init(
-            address="local",
-            num_cpus=max(1, math.ceil(ranking.replicas * ranking.num_cpus)),
-            object_store_memory=OBJECT_STORE_BYTES,
-            include_dashboard=False,
-            configure_logging=False,
-            _node_ip_address="127.0.0.1",
-            _temp_dir=str(temp_dir),
-        )
-        ray_serve.start(
-            http_options=HTTPOptions(host=host, port=free_ports(1)[0]),
-            grpc_options=gRPCOptions(port=port, grpc_servicer_functions=GRPC_SERVICER_FUNCTIONS),
-            logging_config=LoggingConfig(enable_access_log=False),
-        )
-        ray_serve.run(build_application(settings), name=APPLICATION)
-        log.info("serving %s on port %d through Ray Serve", SERVICE_NAME, port)
-        await _signal()
+        # In threads, so that a signal is noticed during the seconds that a start takes.
+        await asyncio.to_thread(_start_ray, settings, temp_dir)
+        _stop_on_signal(stop)  # Ray's native code has replaced the handlers by one that aborts the process
+        if not stop.is_set():
+            await asyncio.to_thread(_start_serve, settings)
+        await stop.wait()
         log.info("draining for up to %.1f s", settings.drain_seconds)
     finally:
-        _stop()
+        await asyncio.to_thread(_stop, temp_dir)
 
 
-async def _signal() -> None:
-    stop = asyncio.Event()
+def _stop_on_signal(stop: asyncio.Event) -> None:
+    loop = asyncio.get_running_loop()
     for signum in (signal.SIGTERM, signal.SIGINT):
-        # After ray.init, which sets handlers of its own.
-        asyncio.get_running_loop().add_signal_handler(signum, stop.set)
-    await stop.wait()
+        loop.remove_signal_handler(signum)
+        loop.add_signal_handler(signum, stop.set)
 
 
-def _stop() -> None:
-    """Stop Serve and Ray; whatever survives that is killed, so that no process and no port stays taken."""
+def _start_ray(settings: Settings, temp_dir: Path) -> None:
+    ranking = settings.ranking
+    temp_dir.mkdir(mode=0o700)
+    ray.init(
+        address="local",
+        num_cpus=max(1, math.ceil(ranking.replicas * ranking.num_cpus)),
+        object_store_memory=OBJECT_STORE_BYTES,
+        include_dashboard=False,
+        configure_logging=False,
+        _node_ip_address="127.0.0.1",
+        _temp_dir=str(temp_dir),
+    )
+    asked = ranking.replicas * ranking.num_gpus
+    there = ray.cluster_resources().get("GPU", 0.0)  # type: ignore[no-untyped-call]
+    if asked > there:  # Serve would wait for them for ever
+        raise StackError(
+            f"{ranking.replicas} replicas with {ranking.num_gpus} GPUs each need {asked:g} GPUs and Ray finds "
+            f"{there:g}; lower RECSTACK_RANKING__NUM_GPUS (0 serves from the CPU) or RECSTACK_RANKING__REPLICAS"
+        )
+
+
+def _start_serve(settings: Settings) -> None:
+    host, port = split_address(settings.ranking.address)
+    ray_serve.start(
+        http_options=HTTPOptions(host=host, port=free_ports(1)[0]),
+        grpc_options=gRPCOptions(port=port, grpc_servicer_functions=GRPC_SERVICER_FUNCTIONS),
+        logging_config=LoggingConfig(enable_access_log=False),
+    )
+    ray_serve.run(build_application(settings), name=APPLICATION)
+    log.info("serving %s on port %d through Ray Serve", SERVICE_NAME, port)
+
+
+def _stop(temp_dir: Path) -> None:
+    """Stop Serve and Ray; whatever survives that is killed, so that no process, port or folder is left."""
     processes = psutil.Process().children(recursive=True)
     try:
         if ray.is_initialized():
-            ray_serve.shutdown()
+            ray_serve.shutdown()  # type: ignore[no-untyped-call]
         ray.shutdown()
     finally:
         _, alive = psutil.wait_procs(processes, timeout=STOP_SECONDS)
@@ -177,6 +197,7 @@ def _stop() -> None:
             log.warning("killing %s, which outlived Ray", process)
             process.kill()
         psutil.wait_procs(alive, timeout=STOP_SECONDS)
+        shutil.rmtree(temp_dir, ignore_errors=True)
 
 
 def _plain(settings: Settings) -> dict[str, Any]:
