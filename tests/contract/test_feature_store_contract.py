@@ -96,6 +96,31 @@ async def test_a_loaded_history_keeps_its_newest_events(store, redis_server):
         assert client.strlen(keys.history(7)) == MAX_HISTORY * HISTORY_RECORD.itemsize
 
 
+async def test_a_lowered_limit_holds_for_histories_that_are_longer(store, redis_server):
+    await load(store, histories([7], [5], [(n, n, 1.0, RATING) for n in range(1, 6)]))
+    async with running_store(redis_server.url, max_history=3) as lowered:
+        assert [item for item, _, _ in await history_of(lowered, 7, 3)] == [3, 4, 5]
+        reply = await lowered.stub.WriteEvents(write_request(7, ("i", IMPRESSION, 1, NOW, 0.0)))
+        assert reply.history_length == 3
+
+
+# The test's own commands, the health monitor's, and a new connection's greeting.
+NOT_OF_A_READ = ("cmdstat_config", "cmdstat_ping", "cmdstat_client")
+
+
+async def test_one_read_is_one_redis_command(store, redis_server):
+    with redis.Redis.from_url(redis_server.url) as client:
+        for call in (
+            store.stub.GetUser(pb.GetUserRequest(user_id=1, history_length=5)),
+            store.stub.GetItems(pb.GetItemsRequest(item_ids=range(1, 20), plan="display")),
+        ):
+            client.config_resetstat()
+            await call
+            stats = client.info("commandstats")
+            used = {name: stats[name]["calls"] for name in stats if not name.startswith(NOT_OF_A_READ)}
+            assert used == {"cmdstat_mget": 1}
+
+
 async def test_items_come_in_request_order_with_duplicates_and_unknowns(store):
     reply = await store.stub.GetItems(pb.GetItemsRequest(item_ids=[3, 99, 1, 3], plan="display"))
     present, missing = common_pb2.FEATURE_STATUS_PRESENT, common_pb2.FEATURE_STATUS_MISSING
