@@ -16,14 +16,21 @@ from services.gateway.pipeline.executor import Outcome
 from services.gateway.pipeline.stages import Pipeline
 
 TOP_INFLUENCES = 5
+ATTRIBUTION_SHARE = 0.6
+TITLES_SHARE = 0.9
+"""Parts of the time left, so that an explanation without influences is still in time."""
 
 
 @dataclass(frozen=True, slots=True)
 class Explainer:
-    """Builds the answer of Explain from an outcome that followed the asked items through the pipeline."""
+    """Builds the answer of Explain from an outcome that followed the asked items through the pipeline.
+
+    reserve: seconds of every deadline that are kept to build the answer.
+    """
 
     backends: Backends
     pipeline: Pipeline
+    reserve: float
 
     async def explain(self, outcome: Outcome) -> gateway_pb2.ExplainResponse:
         """One explanation per asked item, in request order. Raises NotFoundError that names an unknown item."""
@@ -85,7 +92,8 @@ class Explainer:
             history=history_message(query.user),
             item_ids=outcome.candidates.item_id[rows].tolist(),
         )
-        reply = await ranking.call(ranking.stub.Attribute, request, query.deadline)
+        deadline = query.deadline.part(ATTRIBUTION_SHARE, self.reserve)
+        reply = await ranking.call(ranking.stub.Attribute, request, deadline)
         shape = len(rows), len(query.user.history_item_ids)
         if len(reply.attention) != shape[0] * shape[1]:
             raise RecStackError(
@@ -96,8 +104,9 @@ class Explainer:
     async def _titles(self, outcome: Outcome, item_ids: NDArray[np.int64]) -> dict[int, str]:
         """Title of each item; empty when the feature store does not answer."""
         unique = np.unique(item_ids)
+        deadline = outcome.query.deadline.part(TITLES_SHARE, self.reserve)
         try:
-            read, _ = await read_item_columns(self.backends.features, unique, "display", outcome.query.deadline)
+            read, _ = await read_item_columns(self.backends.features, unique, "display", deadline)
         except RecStackError as error:
             outcome.trace.degrade("influences", str(error), "titles left out")
             return {}

@@ -36,6 +36,9 @@ from services.gateway.responses import display_columns, recommend_response
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
+OPTIONAL_SHARE = 0.9
+"""Part of the time left that a call may use whose failure still leaves an answer to send."""
+
 
 class RecommenderServicer(gateway_pb2_grpc.RecommenderServiceServicer):
     """The gateway's RPCs. Errors are raised; the server kit's interceptor maps them to statuses."""
@@ -44,7 +47,8 @@ class RecommenderServicer(gateway_pb2_grpc.RecommenderServiceServicer):
         self._executor = executor
         self._backends = backends
         self._settings = settings
-        self._explainer = Explainer(backends, executor.pipeline)
+        self._reserve = settings.reserve_ms / 1000
+        self._explainer = Explainer(backends, executor.pipeline, self._reserve)
 
     async def Recommend(self, request: gateway_pb2.RecommendRequest, context: Context) -> gateway_pb2.RecommendResponse:
         """Recommend items to a user."""
@@ -75,7 +79,7 @@ class RecommenderServicer(gateway_pb2_grpc.RecommenderServiceServicer):
         item_ids = np.array(similar.item_ids, np.int64)
         degraded = []
         try:
-            own = deadline.part(1.0, self._settings.reserve_ms / 1000)
+            own = deadline.part(OPTIONAL_SHARE, self._reserve)
             columns, _ = await read_item_columns(self._backends.features, item_ids, "display", own)
         except RecStackError as error:
             columns = ItemColumns.unknown(len(item_ids))
@@ -113,7 +117,7 @@ class RecommenderServicer(gateway_pb2_grpc.RecommenderServiceServicer):
 
     async def GetInfo(self, request: gateway_pb2.GetInfoRequest, context: Context) -> gateway_pb2.GetInfoResponse:
         """Versions and limits, of the gateway and of those backends that answer."""
-        deadline = self._deadline(context).part(1.0, self._settings.reserve_ms / 1000)
+        deadline = self._deadline(context).part(OPTIONAL_SHARE, self._reserve)
         backends = self._backends
         infos = await asyncio.gather(
             _info(backends.features, features_pb2.GetInfoRequest(), deadline),

@@ -9,7 +9,7 @@ from recstack.api.common.v1 import common_pb2
 from recstack.api.gateway.v1 import gateway_pb2
 from recstack.config import GatewaySettings
 from recstack.errors import InvalidRequestError
-from tests.helpers_gateway import Fault, Stack, running_stack
+from tests.helpers.gateway_stack import Fault, Stack, running_stack
 
 Recommend, Filter = gateway_pb2.RecommendRequest, gateway_pb2.RecommendFilter
 Similar, Explain, Events = (

@@ -10,7 +10,7 @@ from recstack.api.common.v1 import common_pb2
 from recstack.api.gateway.v1 import gateway_pb2
 from recstack.config import GatewaySettings
 from recstack.errors import OverloadedError
-from tests.helpers_gateway import Fault, genres_of, running_stack, wait_until_serving
+from tests.helpers.gateway_stack import Fault, genres_of, running_stack, wait_until_serving
 
 SERVING, NOT_SERVING = health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING
 
@@ -191,6 +191,38 @@ async def test_explain_without_ranking_still_explains() -> None:
     assert reply.items[0].channels
     assert not reply.items[0].influences
     assert [line.split(":")[0] for line in reply.degraded] == ["ranking", "influences"]
+
+
+@pytest.mark.parametrize(
+    ("backend", "rpc", "consequence"),
+    [("ranking", "Attribute", "left out"), ("features", "GetItems", "titles left out")],
+)
+async def test_explain_waits_for_influences_only_so_long(backend: str, rpc: str, consequence: str) -> None:
+    async with running_stack() as stack:
+        getattr(stack, backend).faults[rpc] = Fault(silent=True)
+        request = gateway_pb2.ExplainRequest(user_id=1, k=5, item_ids=[1])
+        reply = await stack.stub.Explain(request, timeout=1.0)
+
+    assert reply.items[0].score_rank == 38
+    assert reply.degraded[-1].startswith("influences: ")
+    assert reply.degraded[-1].endswith(f"did not answer in time; {consequence}")
+
+
+async def test_similar_items_wait_for_titles_only_so_long() -> None:
+    async with running_stack() as stack:
+        stack.features.faults["GetItems"] = Fault(silent=True)
+        reply = await stack.stub.SimilarItems(gateway_pb2.SimilarItemsRequest(item_id=1, k=2), timeout=1.0)
+
+    assert list(reply.item_ids) == [2, 3]
+    assert len(reply.degraded) == 1
+
+
+async def test_get_info_leaves_out_who_is_silent() -> None:
+    async with running_stack() as stack:
+        stack.ranking.faults["GetInfo"] = Fault(silent=True)
+        reply = await stack.stub.GetInfo(gateway_pb2.GetInfoRequest(), timeout=1.0)
+
+    assert [backend.service for backend in reply.backends] == ["recstack.feature_store", "recstack.retrieval"]
 
 
 async def test_events_are_not_acknowledged_when_the_feature_store_is_gone() -> None:

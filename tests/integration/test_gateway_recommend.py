@@ -6,7 +6,7 @@ from recstack.api.common.v1 import common_pb2
 from recstack.api.gateway.v1 import gateway_pb2
 from recstack.config import GatewaySettings
 from recstack.features.channels import channel_names
-from tests.helpers_gateway import Stack, genres_of, running_stack
+from tests.helpers.gateway_stack import Stack, genres_of, running_stack
 
 PURE_RELEVANCE = GatewaySettings(diversity=0)
 

@@ -216,6 +216,17 @@ async def test_the_sources_that_answered_are_taken_and_the_others_cancelled() ->
     assert outcome.trace.degraded[0].startswith("spare_source: deadline exceeded after ")
 
 
+async def test_a_failed_required_source_cancels_the_others() -> None:
+    slow = SpareSource(silent=True)
+    sources = (Step(ListSource(OverloadedError("queue is full")), Required()), Step(slow, Required()))
+
+    with pytest.raises(OverloadedError):
+        await executor(sources=sources).run(query())
+    await asyncio.sleep(0)  # the cancellation is delivered at the next turn of the loop
+
+    assert slow.cancelled
+
+
 async def test_cancelling_the_request_cancels_what_runs() -> None:
     slow = ListSource(silent=True)
     task = asyncio.create_task(executor(sources=(Step(slow, Required()),)).run(query()))
