@@ -110,12 +110,12 @@ NOT_OF_A_READ = ("cmdstat_config", "cmdstat_ping", "cmdstat_client")
 
 async def test_one_read_is_one_redis_command(store, redis_server):
     with redis.Redis.from_url(redis_server.url) as client:
-        for call in (
-            store.stub.GetUser(pb.GetUserRequest(user_id=1, history_length=5)),
-            store.stub.GetItems(pb.GetItemsRequest(item_ids=range(1, 20), plan="display")),
+        for method, request in (
+            (store.stub.GetUser, pb.GetUserRequest(user_id=1, history_length=5)),
+            (store.stub.GetItems, pb.GetItemsRequest(item_ids=range(1, 20), plan="display")),
         ):
             client.config_resetstat()
-            await call
+            await method(request)
             stats = client.info("commandstats")
             used = {name: stats[name]["calls"] for name in stats if not name.startswith(NOT_OF_A_READ)}
             assert used == {"cmdstat_mget": 1}
