@@ -17,13 +17,13 @@ from services.trainer.ranking_segments import liked
 from services.trainer.ranking_task import RANKING_PRESETS, events_before, set_item_bias, train_ranking
 
 PRESET = dataclasses.replace(
-    RANKING_PRESETS["quick"], fit=FitConfig(epochs=2, learning_rate=5e-3), batch_segments=32, hidden=16
+    RANKING_PRESETS["quick"], fit=FitConfig(epochs=3, learning_rate=1e-2), batch_segments=16, hidden=16
 )
 
 
 @pytest.fixture(scope="module")
 def world() -> Dataset:
-    return synthetic_world(seed=2, users=300, items=200, events=24_000)
+    return synthetic_world(seed=2, users=200, items=100, events=8_000)
 
 
 @pytest.fixture(scope="module")
