@@ -225,17 +225,21 @@ class Stack:
 
 @contextlib.asynccontextmanager
 async def running_stack(
-    *, gateway: GatewaySettings | None = None, down: tuple[str, ...] = (), ready: bool = True
+    *,
+    gateway: GatewaySettings | None = None,
+    down: tuple[str, ...] = (),
+    ready: bool = True,
+    feature_store: str | None = None,
 ) -> AsyncIterator[Stack]:
     """A gateway on a free port with its backends; those in `down` have a port at which nobody listens.
 
-    `ready` waits until the popular cache of the gateway has been filled.
+    `ready` waits until the gateway says SERVING. `feature_store` is the address of a real one, used in place of the fake.
     """
     stack = Stack()
     ports = {name: await stack.start_backend(name) for name in ("features", "retrieval", "ranking")}
     await stack.stop(*down)
     settings = Settings(
-        feature_store=FeatureStoreSettings(address=f"127.0.0.1:{ports['features']}"),
+        feature_store=FeatureStoreSettings(address=feature_store or f"127.0.0.1:{ports['features']}"),
         retrieval=RetrievalSettings(address=f"127.0.0.1:{ports['retrieval']}"),
         ranking=RankingSettings(address=f"127.0.0.1:{ports['ranking']}"),
         gateway=(gateway or GatewaySettings()).model_copy(update={"address": LOOPBACK}),
