@@ -43,8 +43,8 @@ def test_recommend_shows_items_and_how_they_came_about(gateway: FakeGateway) -> 
         "two-tower, popular",
         "0.750",
         "12.5 ms in all",
-        "sources 4.0 ▇▇▇▇▇",
-        "score 8.0 ▇▇▇▇▇▇▇▇▇▇",
+        "sources 4.0 ▇▇▇▇  ",
+        "score 8.0 ▇▇▇▇▇▇▇▇",
         "432 candidates · bundle 20260102-030405-abc123",
     ):
         assert text in result.output

@@ -17,7 +17,8 @@ from recstack.client.types import (
     StageTiming,
 )
 
-_BAR_CELLS = 10
+_BAR_CELLS = 8
+_WORTH_SHOWING_MS = 0.1
 
 
 def plain_table(*columns: str, title: str = "") -> Table:
@@ -85,13 +86,14 @@ def print_degraded(console: Console, reasons: Sequence[str]) -> None:
 def stage_times(timings: Sequence[StageTiming]) -> RenderableType:
     """One line: the total, and each stage with its milliseconds and a bar in proportion to the slowest."""
     stages = [timing for timing in timings if "/" not in timing.stage and timing.stage != "total"]
+    stages = [timing for timing in stages if timing.duration_ms >= _WORTH_SHOWING_MS]
     total = next((timing.duration_ms for timing in timings if timing.stage == "total"), None)
     slowest = max((timing.duration_ms for timing in stages), default=0.0) or 1.0
     line = Text(f"{total:.1f} ms in all" if total is not None else "stages, ms", style="bold")
     for timing in stages:
         cells = round(_BAR_CELLS * timing.duration_ms / slowest)
-        line.append(f"  {timing.stage} {timing.duration_ms:.1f} ", style="not bold")
-        line.append("▇" * cells, style="cyan")
+        line.append(f"  {timing.stage} {timing.duration_ms:.1f}", style="not bold")
+        line.append(" " + "▇" * cells if cells else "", style="cyan")
     return line
 
 

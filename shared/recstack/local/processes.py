@@ -2,12 +2,16 @@
 
 import contextlib
 import os
+import time
 from collections.abc import Iterable
 
 import psutil
 
 MARK_VARIABLE = "RECSTACK_STACK_MARK"
 """Environment variable that a service and all its children inherit; it finds those that left their parent."""
+
+_POLL_SECONDS = 0.02
+_KILL_SECONDS = 5.0
 
 
 def family(pids: Iterable[int]) -> list[psutil.Process]:
@@ -34,7 +38,7 @@ def marked(mark: str) -> list[psutil.Process]:
 def is_alive(pid: int | None) -> bool:
     """Whether a process runs; one that has ended and waits to be collected does not."""
     try:
-        return pid is not None and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+        return pid is not None and _runs(psutil.Process(pid))
     except psutil.Error:
         return False
 
@@ -53,8 +57,28 @@ def end(processes: Iterable[psutil.Process], grace_seconds: float) -> None:
     for process in alive:
         with contextlib.suppress(psutil.Error):
             process.terminate()
-    _, alive = psutil.wait_procs(alive, grace_seconds)
+    alive = _wait(alive, grace_seconds)
     for process in alive:
         with contextlib.suppress(psutil.Error):
             process.kill()
-    psutil.wait_procs(alive, 5.0)
+    _wait(alive, _KILL_SECONDS)
+
+
+def _wait(processes: list[psutil.Process], seconds: float) -> list[psutil.Process]:
+    """Wait until all have ended; those that have not when time is up.
+
+    Not `psutil.wait_procs`, which also waits until somebody collects the ended process: in a container that may
+    be never.
+    """
+    deadline = time.monotonic() + seconds
+    while processes and time.monotonic() < deadline:
+        processes = [process for process in processes if _runs(process)]
+        time.sleep(_POLL_SECONDS)
+    return processes
+
+
+def _runs(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.Error:
+        return False

@@ -66,6 +66,11 @@ class ServiceProcess:
                 start_new_session=True,  # Ctrl-C reaches the supervisor, which stops its children in order
             )
 
+    def collect(self) -> None:
+        """Take the exit status of a process that has ended, so that no zombie remains."""
+        if self._process is not None:
+            self._process.wait()
+
     def check_serving(self) -> bool:
         """Whether it is healthy by now; StackError, with the end of its log, when it died or takes too long."""
         if not self.alive:

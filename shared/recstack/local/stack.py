@@ -223,6 +223,8 @@ class LocalStack:
         )
         end((process for process in everything if process.pid not in mains), 3.0)
         end(marked(self._mark), 3.0)
+        for process in self._processes:
+            process.collect()
         self._processes.clear()
         if self._redis is not None:
             self._redis.stop()

@@ -68,6 +68,7 @@ def start_detached(
         for line in supervisor.stdout:  # ends when the supervisor is ready or gone: it closes its side then
             message = json.loads(line)
             if "error" in message:
+                supervisor.wait()  # it has stopped everything and is about to end
                 raise StackError(message["error"])
             if "step" in message:
                 reporter.step(message["step"])
@@ -76,7 +77,7 @@ def start_detached(
         state = StateFile(settings.home).running()
         if state is None:
             raise StackError(f"the supervisor ended without a word; see {log}")
-    except BaseException:
+    except KeyboardInterrupt:
         supervisor.terminate()
         supervisor.wait()
         raise
