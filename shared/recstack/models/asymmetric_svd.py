@@ -14,6 +14,9 @@ from torch import Tensor, nn
 STARTING_OPINIONS = (0.6, 0.0, 0.1, 0.35, 0.8, 1.0)
 """What rating ids 0 (none) to 5 say at first, as the probability of a like; learnt from there."""
 
+RESIDUAL_SCALE = 2.0
+"""Brings residuals of probabilities, typically +-0.5, to unit size; learning is visibly slower without it."""
+
 
 class AsymmetricSVD(nn.Module):
     """Match of candidates with the residuals of a history (Koren, 2008)."""
@@ -26,7 +29,7 @@ class AsymmetricSVD(nn.Module):
 
     def remember(self, items_BLE: Tensor, ratings_BL: Tensor) -> Tensor:
         """Memory [B, L, M] after each step. Items are rows of `DIEN.encode_items`, ratings are ids."""
-        residual_BL = self.opinion[ratings_BL] - torch.sigmoid(items_BLE[..., -1])
+        residual_BL = RESIDUAL_SCALE * (self.opinion[ratings_BL] - torch.sigmoid(items_BLE[..., -1]))
         total_BLM = (self.value(items_BLE[..., :-1]) * residual_BL.unsqueeze(2)).cumsum(1)
         steps_L1 = torch.arange(1, total_BLM.shape[1] + 1, device=total_BLM.device).unsqueeze(1)
         memory_BLM: Tensor = total_BLM / (1.0 + steps_L1).sqrt()
