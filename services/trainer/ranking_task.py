@@ -42,7 +42,7 @@ class RankingPreset:
 
 RANKING_PRESETS = {
     "quick": RankingPreset(fit=FitConfig(epochs=2, learning_rate=3e-3, weight_decay=0.1, max_minutes=0.9)),
-    "full": RankingPreset(fit=FitConfig(epochs=8, learning_rate=2e-3, weight_decay=0.1, max_minutes=8.0)),
+    "full": RankingPreset(fit=FitConfig(epochs=4, learning_rate=2e-3, weight_decay=0.1, max_minutes=8.0)),
 }
 
 
