@@ -4,7 +4,6 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 import numpy as np
-from redis.asyncio import Redis
 
 from recstack.api.common.v1 import common_pb2
 from recstack.api.features.v1 import features_pb2
@@ -13,7 +12,7 @@ from recstack.features.codec import RowCodec
 from recstack.features.schema import HISTORY_RECORD, SCHEMA
 from recstack.rpc.limits import check_columns, check_range
 from services.feature_store import keys
-from services.feature_store.connection import redis_errors
+from services.feature_store.connection import RedisClient, redis_errors
 from services.feature_store.events import MAX_ID
 
 # One round trip must stay far below the Redis timeout: other callers wait behind it.
@@ -32,7 +31,7 @@ class Loaded:
 class BulkLoader:
     """Writes feature rows and whole histories. A repeated load is harmless: it replaces what is stored."""
 
-    def __init__(self, redis: Redis, address: str, max_history: int) -> None:
+    def __init__(self, redis: RedisClient, address: str, max_history: int) -> None:
         self._redis = redis
         self._address = address
         self._history_bytes = max_history * HISTORY_RECORD.itemsize

@@ -5,23 +5,41 @@ from contextlib import contextmanager
 from urllib.parse import urlsplit
 
 from redis import exceptions
-from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio import BlockingConnectionPool, Redis, RedisCluster
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from recstack.errors import UnavailableError
 
+RedisClient = Redis | RedisCluster
+
+CLUSTER_SCHEME = "redis+cluster"
+
 POOL_SIZE = 32
 """Round trips in flight. One asyncio process saturates its core long before; more would only queue in Redis."""
 
+_CLUSTER_CONNECTIONS_PER_NODE = 256
+"""The cluster client refuses where the pool would wait, so it gets room for every call in flight."""
 
-def connect(url: str, timeout_ms: int) -> Redis:
-    """A client with a bounded pool; connects on first use. `timeout_ms` bounds each round trip.
 
-    A call that finds all connections busy waits for one: its own deadline is the bound. Nothing is retried here: the
-    pool replaces connections that Redis closed before it hands them out, and callers retry UNAVAILABLE with a budget.
+def connect(url: str, timeout_ms: int) -> RedisClient:
+    """A client for `redis[s]://host:port/db`, or for a Redis Cluster with `redis+cluster://host:port` (any node).
+
+    Connects on first use. `timeout_ms` bounds each round trip. A call that finds all connections busy waits for one:
+    its own deadline is the bound. Nothing is retried here: connections that Redis closed are replaced before they
+    are used, and callers retry UNAVAILABLE with a budget.
     """
     seconds = timeout_ms / 1000
+    scheme, separator, rest = url.partition("://")
+    if scheme == CLUSTER_SCHEME:
+        return RedisCluster.from_url(
+            f"redis{separator}{rest}",
+            max_connections=_CLUSTER_CONNECTIONS_PER_NODE,
+            socket_timeout=seconds,
+            socket_connect_timeout=seconds,
+            retry=Retry(NoBackoff(), 0),
+            protocol=2,
+        )
     pool = BlockingConnectionPool.from_url(
         url,
         max_connections=POOL_SIZE,
@@ -53,7 +71,9 @@ def redis_errors(address: str) -> Iterator[None]:
         ) from error
     except exceptions.AuthenticationError as error:
         raise UnavailableError(f"Redis at {address} refused the password in REDIS_URL") from error
-    except (exceptions.ConnectionError, OSError) as error:
+    except (exceptions.ClusterError, exceptions.SlotNotCoveredError) as error:
+        raise UnavailableError(f"the Redis Cluster at {address} is not whole: {error}") from error
+    except (exceptions.ConnectionError, exceptions.RedisClusterException, OSError) as error:
         raise UnavailableError(f"cannot reach Redis at {address}; is it running?") from error
     except (exceptions.OutOfMemoryError, exceptions.ReadOnlyError) as error:
         raise UnavailableError(f"Redis at {address} takes no writes now: {error}") from error

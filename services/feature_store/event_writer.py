@@ -4,12 +4,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from redis.asyncio import Redis
 
 from recstack.api.common.v1 import common_pb2
 from recstack.errors import NotFoundError
 from services.feature_store import keys
-from services.feature_store.connection import redis_errors
+from services.feature_store.connection import RedisClient, redis_errors
 from services.feature_store.durability import DurabilityGuard
 from services.feature_store.events import EventBatch
 from services.feature_store.store import FeatureStore
@@ -34,7 +33,7 @@ class EventWriter:
 
     def __init__(
         self,
-        redis: Redis,
+        redis: RedisClient,
         address: str,
         store: FeatureStore,
         guard: DurabilityGuard,

@@ -5,11 +5,10 @@ import logging
 from collections.abc import Sequence
 
 from redis import RedisError
-from redis.asyncio import Redis
 
 from recstack.errors import RecStackError
 from recstack.rpc.server import RunningServer
-from services.feature_store.connection import redis_errors
+from services.feature_store.connection import RedisClient, redis_errors
 from services.feature_store.durability import DurabilityGuard
 
 log = logging.getLogger("recstack.feature_store")
@@ -20,7 +19,7 @@ class HealthMonitor:
 
     def __init__(
         self,
-        redis: Redis,
+        redis: RedisClient,
         address: str,
         guard: DurabilityGuard,
         running: RunningServer,

@@ -7,13 +7,12 @@ from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
-from redis.asyncio import Redis
 
 from recstack.api.common.v1 import common_pb2
 from recstack.features.codec import DecodedRows, RowCodec
 from recstack.features.schema import HISTORY_RECORD, ITEM, SCHEMA, USER
 from services.feature_store import keys
-from services.feature_store.connection import redis_errors
+from services.feature_store.connection import RedisClient, redis_errors
 
 COUNTED_TYPES = (
     common_pb2.EVENT_TYPE_IMPRESSION,
@@ -65,7 +64,7 @@ class FeatureStore:
 
     def __init__(
         self,
-        redis: Redis,
+        redis: RedisClient,
         address: str,
         max_history: int,
         user_ttl_ms: int = 0,

@@ -113,6 +113,7 @@ class Settings(BaseSettings):
     redis_url: str = Field(
         "redis://127.0.0.1:6390/0",
         validation_alias=AliasChoices("REDIS_URL", "RECSTACK_REDIS_URL", "redis_url"),
+        description="redis://host:port/db, rediss:// for TLS, or redis+cluster://host:port for a Redis Cluster",
     )
     drain_seconds: float = Field(5.0, ge=0, description="time that in-flight calls get on SIGTERM")
     bundle: BundleSettings = BundleSettings()
