@@ -12,6 +12,8 @@ from types import TracebackType
 from typing import Literal, Self
 
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from recstack.errors import StackError
 from recstack.lifeline import tied_to_parent
@@ -156,7 +158,8 @@ class RedisServer:
 
     def _wait_until_ready(self, process: subprocess.Popen[bytes], timeout_seconds: float) -> None:
         deadline = time.monotonic() + timeout_seconds
-        with redis.Redis(host=HOST, port=self.port, socket_timeout=1.0) as client:
+        # The loop is the retry; the client's own backs off for seconds.
+        with redis.Redis(host=HOST, port=self.port, socket_timeout=1.0, retry=Retry(NoBackoff(), 0)) as client:
             while True:
                 if process.poll() is not None:
                     raise StackError(f"Redis exited with status {process.returncode}; {self._log_tail()}")
