@@ -46,17 +46,17 @@ def _history(history: common_pb2.History, max_history: int) -> History:
     if not history.item_ids:
         return EMPTY_HISTORY
     timestamps_ms = np.array(history.timestamps_ms, np.int64)
-    steps_back = np.flatnonzero(np.diff(timestamps_ms) < 0)
-    if steps_back.size:
-        at = int(steps_back[0]) + 1
+    backwards = timestamps_ms[1:] < timestamps_ms[:-1]
+    if backwards.any():
+        at = int(backwards.argmax()) + 1
         raise InvalidRequestError(
             f"history.timestamps_ms[{at}] is {timestamps_ms[at]}, earlier than the event before it; "
             "send the history oldest first"
         )
     ratings = np.array(history.ratings, np.float32)
-    outside = np.flatnonzero(~((ratings >= 0) & (ratings <= MAX_RATING)))  # NaN fails both comparisons
-    if outside.size:
-        at = int(outside[0])
+    valid = (ratings >= 0) & (ratings <= MAX_RATING)  # NaN fails both
+    if not valid.all():
+        at = int(valid.argmin())
         raise InvalidRequestError(
             f"history.ratings[{at}] is {ratings[at]}; a rating is 1 to {MAX_RATING}, or 0 for none"
         )
@@ -65,8 +65,7 @@ def _history(history: common_pb2.History, max_history: int) -> History:
 
 def _ids(field: str, values: Sequence[int]) -> NDArray[np.int64]:
     ids = np.array(values, np.int64)
-    wrong = np.flatnonzero(ids <= 0)
-    if wrong.size:
-        at = int(wrong[0])
+    if ids.min() <= 0:
+        at = int((ids <= 0).argmax())
         raise InvalidRequestError(f"{field}[{at}] is {ids[at]}; item ids are positive catalogue ids")
     return ids

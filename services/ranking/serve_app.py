@@ -117,7 +117,8 @@ def build_application(settings: Settings) -> ray_serve.Application:
         max_queued_requests=ranking.max_queued,
         graceful_shutdown_wait_loop_s=0.2,
         graceful_shutdown_timeout_s=settings.drain_seconds,
-        logging_config=LoggingConfig(enable_access_log=False),
+        # Below WARNING Serve makes a log record per request, also for an access log that is off: 8 % of a request.
+        logging_config=LoggingConfig(log_level="WARNING", enable_access_log=False),
     )(RankingReplica)
     return deployment.bind(_plain(settings))
 
