@@ -40,7 +40,7 @@ class ConsoleReporter:
         """See Reporter."""
         if self._bar is None:
             columns = TextColumn("  rows and histories"), BarColumn(), MofNCompleteColumn()
-            self._bar = Progress(*columns, console=self._console, transient=True)
+            self._bar = Progress(*columns, console=self._console, transient=True, disable=not self._console.is_terminal)
             self._bar.start()
             self._task = self._bar.add_task("", total=total)
         self._bar.update(self._task, completed=done)

@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
+from recstack import Client, RecStackError, ServerInfo, StackInfo
 from recstack.cli.connection import load_settings
 from recstack.cli.console import ConsoleReporter, stderr, stdout
 from recstack.cli.tables import plain_table
@@ -94,18 +96,37 @@ def demo(
 
 
 def print_stack(console: Console, state: "StackState") -> bool:
-    """Print the processes of a stack and how they are; whether all services are healthy."""
+    """Print the processes of a stack, how they are and which bundle each serves; whether all are healthy."""
     from recstack.local.processes import is_alive
     from recstack.local.service_process import is_serving
 
-    table = plain_table("service", "address", ">pid", "health", "log")
+    info = _info(state.address("gateway"))
+    versions = {_short_name(server): server.bundle_version for server in info.backends} if info else {}
+    table = plain_table("service", "address", ">pid", "health", "bundle", "log")
     all_healthy = True
     for process in state.processes:
         healthy = is_alive(process.pid) if process.name == "redis" else is_serving(process.address)
         all_healthy &= healthy
         health = "[green]healthy[/]" if healthy else "[red]not healthy[/]"
-        table.add_row(process.name, process.address, str(process.pid), health, str(process.log))
+        bundle = versions.get(process.name, "")
+        table.add_row(process.name, process.address, str(process.pid), health, bundle, str(process.log))
     console.print(table)
+    for server in info.backends if info else ():
+        if server.last_refusal:
+            console.print(f"[yellow]{_short_name(server)} refused a bundle[/]: {escape(server.last_refusal)}")
     minutes = (time.time() - state.started_at_ms / 1000) / 60
-    console.print(f"bundle {state.bundle_version} · up for {minutes:.0f} min · supervisor pid {state.supervisor_pid}")
+    console.print(f"[dim]Up for {minutes:.0f} min; supervisor pid {state.supervisor_pid}.[/]")
     return all_healthy
+
+
+def _info(gateway: str) -> StackInfo | None:
+    with Client(gateway) as client:
+        try:
+            return client.info()
+        except RecStackError:
+            return None  # the table says that the gateway is not healthy
+
+
+def _short_name(server: ServerInfo) -> str:
+    """For example "feature-store" of "recstack.feature_store"."""
+    return server.service.removeprefix("recstack.").replace("_", "-")
