@@ -121,3 +121,20 @@ async def test_a_lost_script_cache_is_filled_again(redis_url: str):
         with redis.Redis.from_url(redis_url) as client:
             client.script_flush()
         assert list((await store.stub.WriteEvents(write_request(1, ("b", CLICK, 1, 20, 0.0)))).written) == [True]
+
+
+async def test_a_full_redis_takes_all_of_a_call_or_nothing(redis_url: str):
+    with redis.Redis.from_url(redis_url) as client:
+        async with running_store(redis_url) as store:
+            await load(store, item_chunk([1]))
+            events = write_request(1, *((f"e{n}", CLICK, 1, 10, 0.0) for n in range(50)))
+            before = sorted(client.keys())
+            client.config_set("maxmemory", "1kb")
+            try:
+                with pytest.raises(grpc.aio.AioRpcError, match=r"takes no writes now: .*maxmemory") as refusal:
+                    await store.stub.WriteEvents(events)
+                assert refusal.value.code() == grpc.StatusCode.UNAVAILABLE
+                assert sorted(client.keys()) == before
+            finally:
+                client.config_set("maxmemory", "0")
+            assert list((await store.stub.WriteEvents(events)).written) == [True] * 50
