@@ -18,11 +18,12 @@ from recstack.api.common.v1 import common_pb2
 from recstack.api.ranking.v1 import ranking_pb2, ranking_pb2_grpc
 from recstack.bundle import BundleStore
 from recstack.config import BundleSettings, RankingSettings, Settings
+from recstack.errors import DeadlineError
 from recstack.features.schema import SCHEMA
 from recstack.rpc.channel import aio_channel
 from services.ranking.scorer import RankQuery
-from services.ranking.server import SERVICE_NAME, running_service
-from services.ranking.service import BundleScorer
+from services.ranking.server import SERVICE_NAME, RankingServicer, running_service
+from services.ranking.service import BundleScorer, RankingService
 from tests.helpers.ranking_bundles import ITEM_IDS, offline_scores, publish_bundle, rank_request
 
 MAX_CANDIDATES = 50
@@ -167,18 +168,19 @@ async def test_without_a_bundle_it_says_what_to_do_and_serves_once_there_is_one(
 
 
 class GatedScorer:
-    """A scorer that computes only while its gate is open, and fails for the item 666."""
+    """A scorer that computes only while its gate is open, and fails for the item 666 and while it is cold."""
 
     def __init__(self) -> None:
         self.gate = threading.Event()
         self.entered = threading.Event()
         self.scored: list[int] = []
+        self.warm = False
 
     def score(self, queries: Sequence[RankQuery]) -> list[NDArray[np.float32]]:
         self.entered.set()
         self.gate.wait()
         self.scored += [int(query.item_ids[0]) for query in queries]
-        if 666 in self.scored:
+        if 666 in self.scored or not self.warm:
             raise RuntimeError("a detail that is nobody's business")
         return [np.zeros(len(query.item_ids), np.float32) for query in queries]
 
@@ -189,7 +191,7 @@ class GatedScorer:
         return 0
 
     def warm_up(self) -> None:
-        pass
+        self.warm = True
 
 
 @pytest.fixture
@@ -251,6 +253,28 @@ async def test_the_grpc_deadline_counts_too_and_a_client_that_left_is_dropped(
         await client.Rank(ranking_pb2.RankRequest(item_ids=[4]))
     assert raised.value.code() == grpc.StatusCode.DEADLINE_EXCEEDED
     assert gated.scored == [1, 4]
+
+
+class ExpiredContext:
+    """The context of a call whose deadline has just passed, before gRPC cancels it."""
+
+    def time_remaining(self) -> float:
+        return 0.0
+
+
+async def test_the_servicer_passes_the_grpc_deadline_on(gated: GatedScorer, version: str, tmp_path: Path) -> None:
+    gated.gate.set()
+    service = RankingService(configured(tmp_path), lambda folder: gated)
+    await service.start()
+    try:
+        servicer: Any = RankingServicer(service)
+        with pytest.raises(DeadlineError):
+            await servicer.Rank(rank_request(), ExpiredContext())
+        with pytest.raises(DeadlineError):
+            await servicer.Attribute(ranking_pb2.AttributeRequest(item_ids=[3]), ExpiredContext())
+    finally:
+        await service.stop()
+    assert not gated.scored
 
 
 async def test_an_unexpected_error_shows_no_internals(gated: GatedScorer, version: str, tmp_path: Path) -> None:

@@ -193,6 +193,16 @@ async def test_a_batch_waits_for_company_until_it_is_full() -> None:
     assert [answer.batch_size for answer in answers] == [2, 2]
 
 
+async def test_company_that_comes_later_ends_the_wait() -> None:
+    compute = Compute()
+    async with batcher(compute, max_requests=2, wait_seconds=1000) as running:
+        first = asyncio.create_task(running.submit(1, ONE))
+        for _ in range(10):
+            await asyncio.sleep(0)  # the batcher has seen the first and waits
+        assert (await running.submit(2, ONE)).result == 4
+        assert (await first).batch_size == 2
+
+
 async def test_waiting_for_company_ends() -> None:
     async with batcher(Compute(), wait_seconds=0.001) as running:
         assert (await running.submit(1, ONE)).result == 2
