@@ -48,24 +48,23 @@ async def running_gateway(settings: Settings) -> AsyncIterator[RunningServer]:
     From then on there is always something to recommend (at worst the popular list of a while ago), so that losing a
     backend later degrades answers but never takes the gateway out of rotation.
     """
-    backends = Backends.connect(settings)
-    popular_cache = PopularCache(backends.retrieval, settings.gateway.max_candidates)
-    executor = Executor(build_pipeline(backends, popular_cache, settings.gateway), settings.gateway.reserve_ms)
-    servicer = RecommenderServicer(executor, backends, settings.gateway)
-    registration = Registration(SERVICE, gateway_pb2_grpc.add_RecommenderServiceServicer_to_server, servicer)
-    server = await start_server(settings.gateway.address, [registration], serving=False)
-    background = [
-        asyncio.create_task(popular_cache.keep_fresh()),
-        asyncio.create_task(_serve_when_ready(server, popular_cache, executor, settings.gateway.deadline_ms)),
-    ]
-    try:
-        yield server
-    finally:
-        for task in background:
-            task.cancel()
-        await asyncio.gather(*background, return_exceptions=True)
-        await server.stop(0)
-        await backends.close()
+    async with contextlib.aclosing(Backends.connect(settings)) as backends:
+        popular_cache = PopularCache(backends.retrieval, settings.gateway.max_candidates)
+        executor = Executor(build_pipeline(backends, popular_cache, settings.gateway), settings.gateway.reserve_ms)
+        servicer = RecommenderServicer(executor, backends, settings.gateway)
+        registration = Registration(SERVICE, gateway_pb2_grpc.add_RecommenderServiceServicer_to_server, servicer)
+        server = await start_server(settings.gateway.address, [registration], serving=False)
+        background = [
+            asyncio.create_task(popular_cache.keep_fresh()),
+            asyncio.create_task(_serve_when_ready(server, popular_cache, executor, settings.gateway.deadline_ms)),
+        ]
+        try:
+            yield server
+        finally:
+            for task in background:
+                task.cancel()
+            await asyncio.gather(*background, return_exceptions=True)
+            await server.stop(0)
 
 
 def build_pipeline(backends: Backends, popular_cache: PopularCache, settings: GatewaySettings) -> Pipeline:
@@ -108,8 +107,9 @@ def build_pipeline(backends: Backends, popular_cache: PopularCache, settings: Ga
         display_hydrator=Step(
             Display(backends.features),
             Optional("titles, years and genres left out, genres not spread"),
-            # gRPC rounds deadlines up by as much as 1 %, so the caller may stop waiting before we think so.
-            share=0.9,
+            # The last step must not use everything up: gRPC rounds deadlines up by as much as 1 %, and a busy process
+            # needs more than the reserve to get its answer out.
+            share=0.7,
         ),
         selector=GenreDiversity(settings.diversity),
     )

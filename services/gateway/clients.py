@@ -84,7 +84,7 @@ class Backends:
             backend("ranking", settings.ranking.address, ranking_pb2_grpc.RankingServiceStub),
         )
 
-    async def close(self) -> None:
+    async def aclose(self) -> None:
         """Close all channels."""
         for backend in (self.features, self.retrieval, self.ranking):
             await backend.channel.close()

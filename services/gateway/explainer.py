@@ -17,7 +17,7 @@ from services.gateway.pipeline.stages import Pipeline
 
 TOP_INFLUENCES = 5
 ATTRIBUTION_SHARE = 0.6
-TITLES_SHARE = 0.9
+TITLES_SHARE = 0.7
 """Parts of the time left, so that an explanation without influences is still in time."""
 
 

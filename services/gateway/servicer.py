@@ -1,6 +1,7 @@
 """RPC handlers: request -> query -> execute -> response. What a recommendation is lives in the pipeline, not here."""
 
 import asyncio
+import logging
 import time
 from typing import Any
 
@@ -34,9 +35,11 @@ from services.gateway.requests import (
 )
 from services.gateway.responses import display_columns, recommend_response
 
+log = logging.getLogger("recstack.gateway")
+
 Context = grpc.aio.ServicerContext[Any, Any]
 
-OPTIONAL_SHARE = 0.9
+OPTIONAL_SHARE = 0.7
 """Part of the time left that a call may use whose failure still leaves an answer to send."""
 
 
@@ -53,7 +56,10 @@ class RecommenderServicer(gateway_pb2_grpc.RecommenderServiceServicer):
     async def Recommend(self, request: gateway_pb2.RecommendRequest, context: Context) -> gateway_pb2.RecommendResponse:
         """Recommend items to a user."""
         query = recommend_query(request, self._deadline(context), self._settings)
-        return recommend_response(await self._executor.run(query))
+        outcome = await self._executor.run(query)
+        if outcome.trace.degraded:
+            log.info("request %s was degraded: %s", query.request_id, " | ".join(outcome.trace.degraded))
+        return recommend_response(outcome)
 
     async def Explain(self, request: gateway_pb2.ExplainRequest, context: Context) -> gateway_pb2.ExplainResponse:
         """Explain what Recommend does with some items."""

@@ -233,7 +233,7 @@ async def running_stack(
 ) -> AsyncIterator[Stack]:
     """A gateway on a free port with its backends; those in `down` have a port at which nobody listens.
 
-    `ready` waits until the gateway says SERVING. `feature_store` is the address of a real one, used in place of the fake.
+    `ready` waits until the gateway says SERVING. `feature_store` is the address of a real one to use instead.
     """
     stack = Stack()
     ports = {name: await stack.start_backend(name) for name in ("features", "retrieval", "ranking")}

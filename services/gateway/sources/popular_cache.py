@@ -64,12 +64,10 @@ class PopularCache:
         )
 
     async def keep_fresh(self) -> None:
-        """Refresh for ever: every minute, or every second while refreshing fails."""
+        """Refresh for ever: every minute, or every second while there is no list at all."""
         while True:
             try:
                 await self.refresh()
-                pause = REFRESH_SECONDS
             except Exception as error:  # whatever the answer looked like, the next one may be better
                 log.warning("popular list not refreshed: %s", error)
-                pause = RETRY_SECONDS
-            await asyncio.sleep(pause)
+            await asyncio.sleep(RETRY_SECONDS if self._popular is None else REFRESH_SECONDS)
