@@ -40,14 +40,14 @@ class DIENConfig:
 
     num_items: int
     sequences: tuple[str, ...] = ("movie", "genre", "year")
-    movie_dim: int = 32
+    movie_dim: int = 64
     genre_dim: int = 16
     year_dim: int = 8
     rating_dim: int = 8
     profile_dim: int = 8
     hidden: int = 32
     attention_hidden: int = 16
-    memory_dim: int = 48
+    memory_dim: int = 64
     mlp: tuple[int, ...] = (64, 32)
     dropout: float = 0.1
     max_history: int = 50
