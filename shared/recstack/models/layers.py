@@ -81,34 +81,33 @@ class CausalSelfAttention(nn.Module):
     mask: no real step ever looks there.
     """
 
-    def __init__(self, dim: int, heads: int, dropout: float) -> None:
+    def __init__(self, dim: int, heads: int) -> None:
         super().__init__()
-        self.heads, self.dropout = heads, dropout
-        self.project_in = nn.Linear(dim, 3 * dim)
-        self.project_out = nn.Linear(dim, dim)
+        self.heads = heads
+        self.query = nn.Linear(dim, dim)
+        self.key_value = nn.Linear(dim, 2 * dim)
+        self.out = nn.Linear(dim, dim)
         self.distance_bias = nn.Parameter(torch.zeros(heads, NUM_DISTANCE_BUCKETS))
 
-    def forward(self, steps_BLD: Tensor) -> Tensor:
-        """[B, L, D] -> [B, L, D]."""
+    def forward(self, steps_BLD: Tensor, looking_BPD: Tensor, positions_BP: Tensor) -> Tensor:
+        """What the steps at `positions_BP` see, [B, P, D]; `looking_BPD` are those steps, `steps_BLD` all of them."""
         users, length, dim = steps_BLD.shape
-        parts = self.project_in(steps_BLD).view(users, length, 3, self.heads, dim // self.heads)
-        query_BHLE, key_BHLE, value_BHLE = parts.permute(2, 0, 3, 1, 4)
-        attended_BHLE = functional.scaled_dot_product_attention(
-            query_BHLE,
-            key_BHLE,
-            value_BHLE,
-            attn_mask=self._bias(length),
-            dropout_p=self.dropout if self.training else 0.0,
+        query_BHPE = self._heads(self.query(looking_BPD))
+        key_BHLE, value_BHLE = (self._heads(part) for part in self.key_value(steps_BLD).chunk(2, dim=2))
+        attended_BHPE = functional.scaled_dot_product_attention(
+            query_BHPE, key_BHLE, value_BHLE, attn_mask=self._bias(positions_BP, length)
         )
-        joined: Tensor = self.project_out(attended_BHLE.transpose(1, 2).reshape(users, length, dim))
-        return joined
+        joined_BPD: Tensor = self.out(attended_BHPE.transpose(1, 2).reshape(users, -1, dim))
+        return joined_BPD
 
-    def _bias(self, length: int) -> Tensor:
-        """[H, L, L] added to the attention logits: the distance's bias, minus infinity for later steps."""
-        steps = torch.arange(length, device=self.distance_bias.device)
-        distance_LL = steps.unsqueeze(1) - steps
-        bias_HLL = self.distance_bias[:, distance_buckets(distance_LL.clamp(min=0))]
-        return bias_HLL.masked_fill(distance_LL < 0, -torch.inf)
+    def _heads(self, vectors_BPD: Tensor) -> Tensor:
+        return vectors_BPD.unflatten(2, (self.heads, -1)).transpose(1, 2)
+
+    def _bias(self, positions_BP: Tensor, length: int) -> Tensor:
+        """[B, H, P, L] added to the attention logits: the distance's bias, minus infinity for later steps."""
+        distance_BPL = positions_BP.unsqueeze(2) - torch.arange(length, device=positions_BP.device)
+        bias_BPLH = functional.embedding(distance_buckets(distance_BPL.clamp(min=0)), self.distance_bias.T)
+        return bias_BPLH.masked_fill(distance_BPL.unsqueeze(3) < 0, -torch.inf).permute(0, 3, 1, 2)
 
 
 def distance_buckets(distance: Tensor) -> Tensor:
@@ -125,13 +124,24 @@ class AttentionBlock(nn.Module):
     def __init__(self, dim: int, heads: int, dropout: float) -> None:
         super().__init__()
         self.attention_norm = nn.LayerNorm(dim)
-        self.attention = CausalSelfAttention(dim, heads, dropout)
+        self.attention = CausalSelfAttention(dim, heads)
         self.forward_norm = nn.LayerNorm(dim)
         self.feed_forward = nn.Sequential(nn.Linear(dim, 2 * dim), nn.GELU(), nn.Linear(2 * dim, dim))
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, steps_BLD: Tensor) -> Tensor:
-        """[B, L, D] -> [B, L, D]."""
-        steps_BLD = steps_BLD + self.dropout(self.attention(self.attention_norm(steps_BLD)))
-        added_BLD: Tensor = self.dropout(self.feed_forward(self.forward_norm(steps_BLD)))
-        return steps_BLD + added_BLD
+    def forward(self, steps_BLD: Tensor, positions_BP: Tensor) -> Tensor:
+        """The block's output [B, P, D] at the steps `positions_BP` (B may be 1: the same for all users).
+
+        A last block is needed only where it is read, which saves most of its cost.
+        """
+        normed_BLD = self.attention_norm(steps_BLD)
+        seen_BPD = self.attention(normed_BLD, take_steps(normed_BLD, positions_BP), positions_BP)
+        states_BPD = take_steps(steps_BLD, positions_BP) + self.dropout(seen_BPD)
+        added_BPD: Tensor = self.dropout(self.feed_forward(self.forward_norm(states_BPD)))
+        return states_BPD + added_BPD
+
+
+def take_steps(steps_BLD: Tensor, positions_BP: Tensor) -> Tensor:
+    """The steps at some positions, [B, P, D]."""
+    users, _, dim = steps_BLD.shape
+    return torch.gather(steps_BLD, 1, positions_BP.unsqueeze(2).expand(users, -1, dim))

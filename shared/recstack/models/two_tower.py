@@ -17,7 +17,7 @@ from torch.nn import functional
 from recstack.errors import InvalidRequestError
 from recstack.features.batch import UserBatch
 from recstack.features.catalogue import ItemTable
-from recstack.models.layers import AttentionBlock, ItemEmbedding, ProfileEmbedding, embedding
+from recstack.models.layers import AttentionBlock, ItemEmbedding, ProfileEmbedding, embedding, take_steps
 
 NUM_RATING_IDS = 6
 FIRST_TEMPERATURE = 0.1
@@ -83,7 +83,11 @@ class TwoTower(nn.Module):
 
     def encode_users(self, batch: UserBatch, table: ItemTable) -> Tensor:
         """Unit vectors [B, D] of users with their whole history."""
-        return self.encode_prefixes(batch, table, batch.lengths_B.unsqueeze(1)).squeeze(1)
+        return self.encode_users_from(batch, self.history_items(table))
+
+    def encode_users_from(self, batch: UserBatch, history_items_IW: Tensor) -> Tensor:
+        """`encode_users` with `history_items(table)` at hand: a server computes it once per bundle, not per request."""
+        return self._encode(batch, history_items_IW, batch.lengths_B.unsqueeze(1)).squeeze(1)
 
     def encode_prefixes(self, batch: UserBatch, table: ItemTable, visible_BP: Tensor) -> Tensor:
         """Unit vectors [B, P, D] of users as they were after their first `visible_BP` steps (0 = no history).
@@ -91,30 +95,29 @@ class TwoTower(nn.Module):
         One pass over each history serves all its prefixes: this is what training uses, and `encode_users` is this
         with the full length, so what is served is what was trained.
         """
-        items_BLW = self.history_items(table)[batch.items_BL]
+        return self._encode(batch, self.history_items(table), visible_BP)
+
+    def _encode(self, batch: UserBatch, history_items_IW: Tensor, visible_BP: Tensor) -> Tensor:
+        items_BLW = history_items_IW[batch.items_BL]
         steps_BLW = self.step_dropout(items_BLW + self.rating_embedding(batch.ratings_BL))
+        last_BP = (visible_BP - 1).clamp(min=0)
         states_BLW = steps_BLW
-        for block in self.blocks:
-            states_BLW = block(states_BLW)
-        last_BPW = _take_last(self.state_norm(states_BLW), visible_BP)
+        everywhere_1L = torch.arange(steps_BLW.shape[1], device=steps_BLW.device).unsqueeze(0)
+        for block in self.blocks[:-1]:
+            states_BLW = block(states_BLW, everywhere_1L)
+        last_BPW = self.state_norm(self.blocks[-1](states_BLW, last_BP))
         # The mean keeps the long-term taste, which the last step's attention tends to lose among recent events.
-        count_L1 = torch.arange(1, steps_BLW.shape[1] + 1, device=steps_BLW.device).unsqueeze(1)
-        mean_BPW = _take_last(steps_BLW.cumsum(1) / count_L1, visible_BP)
+        mean_BPW = take_steps(steps_BLW.cumsum(1), last_BP) / (last_BP + 1).unsqueeze(2)
+        history_BPW = torch.cat([last_BPW, mean_BPW], dim=2) * (visible_BP > 0).unsqueeze(2)
         profile_BPW = self.profile(batch.profile_B4).unsqueeze(1).expand(-1, visible_BP.shape[1], -1)
-        joined = torch.cat([last_BPW, mean_BPW, profile_BPW], dim=2)
+        joined = torch.cat([history_BPW, profile_BPW], dim=2)
         return functional.normalize(self.user_tower(joined), dim=-1)
 
-    def logits(self, user_vectors: Tensor, item_vectors_ID: Tensor) -> Tensor:
-        """Softmax logits [..., I] of unit vectors [..., D] and [I, D]."""
-        return user_vectors @ item_vectors_ID.T / self.log_temperature.exp()
+    @property
+    def temperature(self) -> Tensor:
+        """What a dot product is divided by to be a softmax logit; learnt, a scalar above 0."""
+        return self.log_temperature.exp()
 
 
 def _tower(inputs: int, hidden: int, outputs: int, dropout: float) -> nn.Sequential:
     return nn.Sequential(nn.Linear(inputs, hidden), nn.GELU(), nn.Dropout(dropout), nn.Linear(hidden, outputs))
-
-
-def _take_last(states_BLW: Tensor, visible_BP: Tensor) -> Tensor:
-    """State after the last visible step, [B, P, W]; zeros where no step is visible."""
-    index_BP1 = (visible_BP - 1).clamp(min=0).unsqueeze(2)
-    last_BPW = torch.gather(states_BLW, 1, index_BP1.expand(-1, -1, states_BLW.shape[2]))
-    return last_BPW * (visible_BP > 0).unsqueeze(2)

@@ -1,0 +1,133 @@
+"""Training batches of the two-tower model: whole users, a few prefixes of each history, the likes that came after.
+
+Shape legend: B users, L history steps, P prefixes, I items.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from recstack.data.dataset import Dataset
+from recstack.data.sequences import UserSequences
+from recstack.evaluation.retrieval_cases import LIKED_FROM
+from recstack.features.batch import UserBatch, rating_ids
+
+NEVER = np.iinfo(np.int32).max
+
+
+@dataclass(frozen=True, slots=True)
+class RetrievalBatch:
+    """Users, the prefixes to learn from, and when each user first saw and liked each item.
+
+    visible_BP int64: steps of the history that a prefix shows. moment_BP int64: the same counted from the user's first
+    event. usable_BP bool. seen_at_BI, liked_at_BI int32: position of the event, counted from the user's first; a
+    large number where there is none. Column 0 is the unknown item.
+    """
+
+    users: UserBatch
+    visible_BP: Tensor
+    moment_BP: Tensor
+    usable_BP: Tensor
+    seen_at_BI: Tensor
+    liked_at_BI: Tensor
+
+    def to(self, device: torch.device) -> "RetrievalBatch":
+        """The same batch on another device."""
+        return RetrievalBatch(
+            self.users.to(device),
+            self.visible_BP.to(device),
+            self.moment_BP.to(device),
+            self.usable_BP.to(device),
+            self.seen_at_BI.to(device),
+            self.liked_at_BI.to(device),
+        )
+
+
+class RetrievalBatches:
+    """One epoch: every user with events before `before_ms` once, in random order, with random prefixes."""
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        sequences: UserSequences,
+        before_ms: int,
+        *,
+        max_history: int,
+        users_per_batch: int,
+        prefixes_per_user: int,
+    ) -> None:
+        events = dataset.events
+        self._num_items = len(dataset.items.ids)
+        self._profiles = dataset.users.profiles()
+        self._offsets = sequences.offsets[:-1]
+        self._counts = sequences.counts_before(before_ms)
+        self._items = events.item[sequences.events].astype(np.int64) + 1
+        self._ratings = events.rating[sequences.events]
+        self._prior = sequences.prior[sequences.events]
+        self._users = np.flatnonzero(self._counts > 0)
+        self._max_history = max_history
+        self._users_per_batch = users_per_batch
+        self._prefixes = prefixes_per_user
+
+    def __len__(self) -> int:
+        return -(-len(self._users) // self._users_per_batch)
+
+    def epoch(self, seed: int, epoch: int) -> Iterator[RetrievalBatch]:
+        """Batches decided by `seed` and `epoch` alone."""
+        random = np.random.default_rng([seed, epoch])
+        order = random.permutation(self._users)
+        for start in range(0, len(order), self._users_per_batch):
+            yield self._batch(order[start : start + self._users_per_batch], random)
+
+    def _batch(self, users_B: NDArray[np.int64], random: np.random.Generator) -> RetrievalBatch:
+        counts_B, offsets_B = self._counts[users_B], self._offsets[users_B]
+        # A window of the history ends at a random event, so that prefixes of every age are learnt.
+        start_B = np.maximum(random.integers(1, counts_B + 1) - self._max_history, 0)
+        length_B = np.minimum(counts_B - start_B, self._max_history)
+        steps_BL = np.arange(length_B.max())
+        inside_BL = steps_BL < length_B[:, None]
+        event_BL = np.where(inside_BL, (offsets_B + start_B)[:, None] + steps_BL, 0)
+        items_BL = np.where(inside_BL, self._items[event_BL], 0)
+        ratings_BL = np.where(inside_BL, rating_ids(self._ratings[event_BL]), 0)
+
+        # Each prefix ends where an instant begins: ratings given in the same instant never explain each other.
+        drawn_BP = random.integers(0, length_B[:, None], (len(users_B), self._prefixes))
+        drawn_BP[:, 0] = length_B - 1
+        moment_BP = self._prior[(offsets_B + start_B)[:, None] + drawn_BP]
+        moment_BP[start_B == 0, 1:2] = 0  # one prefix is the empty history, that of a new user
+        visible_BP = np.maximum(moment_BP - start_B[:, None], 0)
+        usable_BP = (visible_BP > 0) | (start_B == 0)[:, None]
+        seen_at_BI, liked_at_BI = self._moments(offsets_B, counts_B)
+        return RetrievalBatch(
+            UserBatch(
+                torch.from_numpy(self._profiles[users_B]),
+                torch.from_numpy(items_BL),
+                torch.from_numpy(ratings_BL),
+                torch.from_numpy(length_B),
+            ),
+            torch.from_numpy(visible_BP),
+            torch.from_numpy(moment_BP),
+            torch.from_numpy(usable_BP),
+            torch.from_numpy(seen_at_BI),
+            torch.from_numpy(liked_at_BI),
+        )
+
+    def _moments(
+        self, offsets_B: NDArray[np.int64], counts_B: NDArray[np.int64]
+    ) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+        """[B, I+1] position of the event in which each user first saw, and liked, each item."""
+        row = np.repeat(np.arange(len(counts_B)), counts_B)
+        position = np.arange(len(row)) - np.repeat(np.cumsum(counts_B) - counts_B, counts_B)
+        event = np.repeat(offsets_B, counts_B) + position
+        seen_at_BI = np.full((len(counts_B), self._num_items + 1), NEVER, np.int32)
+        liked_at_BI = seen_at_BI.copy()
+        # Written backwards, so that of several events of one item the first stays.
+        backwards = slice(None, None, -1)
+        seen_at_BI[row[backwards], self._items[event][backwards]] = position[backwards]
+        liked = self._ratings[event] >= LIKED_FROM
+        liked_at_BI[row[liked][backwards], self._items[event[liked]][backwards]] = position[liked][backwards]
+        return seen_at_BI, liked_at_BI

@@ -1,0 +1,179 @@
+"""Training of the two-tower model: a full softmax over unseen items, with a user's coming likes as the targets."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from rich.console import Console
+from torch import Tensor
+
+from recstack.data.dataset import Dataset
+from recstack.data.sequences import UserSequences
+from recstack.data.splits import TemporalSplit
+from recstack.evaluation.retrieval_cases import RetrievalCases
+from recstack.evaluation.retrieval_metrics import rank_unseen, retrieval_metrics
+from recstack.features.catalogue import Catalogue, ItemTable
+from recstack.models.devices import resolve_device
+from recstack.models.two_tower import TwoTower, TwoTowerConfig
+from services.trainer.checkpoint import seed_everything
+from services.trainer.fit import FitConfig, FitResult, fit
+from services.trainer.retrieval_batches import RetrievalBatch, RetrievalBatches
+
+USERS_PER_ENCODING = 256
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RetrievalPreset:
+    """One dial for the size of a two-tower training run.
+
+    horizon: how many of a user's next events may be targets of a prefix.
+    """
+
+    fit: FitConfig
+    width: int = 64
+    vector_dim: int = 64
+    heads: int = 2
+    blocks: int = 1
+    dropout: float = 0.2
+    id_dropout: float = 0.1
+    max_history: int = 200
+    users_per_batch: int = 64
+    prefixes_per_user: int = 8
+    horizon: int = 1_000_000
+
+
+RETRIEVAL_PRESETS: dict[str, RetrievalPreset] = {
+    "quick": RetrievalPreset(fit=FitConfig(epochs=10, learning_rate=2e-3, max_minutes=0.75)),
+    "full": RetrievalPreset(fit=FitConfig(epochs=60, learning_rate=2e-3, patience=8, max_minutes=6.0)),
+}
+
+
+class RetrievalTask:
+    """Two-tower training on the events before the validation period, judged by protocol T1 on that period.
+
+    Loss of a prefix: cross-entropy between the softmax over the items that the user had not seen at that moment and
+    the uniform distribution over those among them that the user came to like. What is asked for when serving is the
+    set of coming likes, so the next event alone is a poorer target.
+    """
+
+    name = "retrieval"
+    metric_name = "recall@100"
+
+    def __init__(
+        self, dataset: Dataset, split: TemporalSplit, preset: RetrievalPreset, device: torch.device, seed: int
+    ) -> None:
+        self._preset, self._device, self._seed = preset, device, seed
+        self._dataset_name, self._split = dataset.name, split
+        sequences = UserSequences.build(dataset.events, len(dataset.users.ids))
+        self._cases = RetrievalCases.build(dataset, sequences, split.validation)
+        self._table = item_table(dataset).to(device)
+        self._batches = RetrievalBatches(
+            dataset,
+            sequences,
+            int(dataset.events.timestamp_ms[split.validation.start]),
+            max_history=preset.max_history,
+            users_per_batch=preset.users_per_batch,
+            prefixes_per_user=preset.prefixes_per_user,
+        )
+        config = TwoTowerConfig(
+            num_items=len(dataset.items.ids),
+            width=preset.width,
+            vector_dim=preset.vector_dim,
+            heads=preset.heads,
+            blocks=preset.blocks,
+            dropout=preset.dropout,
+            id_dropout=preset.id_dropout,
+            max_history=preset.max_history,
+        )
+        seed_everything(seed)
+        self.model = TwoTower(config).to(device)
+
+    def identity(self) -> Mapping[str, object]:
+        """Preset, seed and data."""
+        return {
+            "preset": asdict(self._preset),
+            "seed": self._seed,
+            "dataset": self._dataset_name,
+            "train": self._split.train.stop,
+            "validation": self._split.validation.stop,
+        }
+
+    def batches(self, epoch: int) -> "_Epoch":
+        """Every user once."""
+        return _Epoch(self._batches, self._seed, epoch)
+
+    def samples(self, batch: RetrievalBatch) -> int:
+        """Prefixes with a loss."""
+        return int(batch.usable_BP.sum())
+
+    def loss(self, batch: RetrievalBatch) -> Tensor:
+        """Mean cross-entropy of the batch's prefixes that have a target."""
+        batch = batch.to(self._device)
+        users_BPD = self.model.encode_prefixes(batch.users, self._table, batch.visible_BP) / self.model.temperature
+        items_ID = self.model.encode_items(self._table)
+        moment_BP1 = batch.moment_BP.unsqueeze(2).int()
+        seen_BPI = batch.seen_at_BI.unsqueeze(1) < moment_BP1
+        liked_at_B1I = batch.liked_at_BI.unsqueeze(1)
+        target_BPI = ~seen_BPI & (liked_at_B1I >= moment_BP1) & (liked_at_B1I < moment_BP1 + self._preset.horizon)
+        count_BP = target_BPI.sum(2)
+        seen_BPI[..., 0] = True  # the unknown item is no candidate
+        normaliser_BP = (users_BPD @ items_ID.T).masked_fill_(seen_BPI, -torch.inf).logsumexp(2)
+        # The mean logit of the targets is the logit of their mean: a matrix product, not a pass over all logits.
+        targets_BPD = target_BPI.to(items_ID.dtype) @ items_ID / count_BP.clamp(min=1).unsqueeze(2)
+        loss_BP = normaliser_BP - (users_BPD * targets_BPD).sum(2)
+        usable_BP = batch.usable_BP & (count_BP > 0)
+        return (loss_BP * usable_BP).sum() / usable_BP.sum().clamp(min=1)
+
+    def validate(self) -> dict[str, float]:
+        """Protocol T1 on the validation period."""
+        scores_QI = two_tower_scores(self.model, self._table, self._cases)
+        return retrieval_metrics(rank_unseen(scores_QI, self._cases.seen, 500), self._cases.truth)
+
+
+@dataclass(frozen=True, slots=True)
+class _Epoch:
+    source: RetrievalBatches
+    seed: int
+    epoch: int
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __iter__(self) -> Iterator[RetrievalBatch]:
+        return self.source.epoch(self.seed, self.epoch)
+
+
+def item_table(dataset: Dataset) -> ItemTable:
+    """The model's item features of a dataset's items."""
+    items = dataset.items
+    return Catalogue(items.ids, items.years, items.genres, np.zeros(len(items.ids), np.float32)).item_table()
+
+
+@torch.no_grad()
+def two_tower_scores(model: TwoTower, table: ItemTable, cases: RetrievalCases) -> NDArray[np.float32]:
+    """[Q, I] dot products of every case's user vector with every item vector, from the inputs that serving builds."""
+    items_ID = model.encode_items(table)[1:]
+    device = items_ID.device
+    parts = []
+    for start in range(0, len(cases), USERS_PER_ENCODING):
+        batch = cases.user_batch(slice(start, start + USERS_PER_ENCODING), model.config.max_history)
+        parts.append((model.encode_users(batch.to(device), table) @ items_ID.T).cpu().numpy())
+    return np.concatenate(parts)
+
+
+def train_retrieval(
+    dataset: Dataset,
+    split: TemporalSplit,
+    preset: RetrievalPreset,
+    run_dir: Path,
+    device: str = "auto",
+    seed: int = 0,
+    console: Console | None = None,
+) -> tuple[TwoTower, FitResult]:
+    """Train a two-tower model; an interrupted run in `run_dir` goes on. The model has its best weights."""
+    task = RetrievalTask(dataset, split, preset, resolve_device(device), seed)
+    result = fit(task, replace(preset.fit, seed=seed), run_dir, console)
+    return task.model, result
