@@ -1,7 +1,8 @@
-"""Bulk load: checks each chunk whole, then writes it with pipelined SETs."""
+"""Bulk load: checks each chunk whole, then writes it in pipelines: rows replace rows, histories are merged."""
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -15,8 +16,10 @@ from services.feature_store import keys
 from services.feature_store.connection import RedisClient, redis_errors
 from services.feature_store.events import MAX_ID
 
+_MERGE = Path(__file__).with_name("merge_history.lua").read_text()
+
 # One round trip must stay far below the Redis timeout: other callers wait behind it.
-_SETS_PER_ROUND_TRIP = 500
+_KEYS_PER_ROUND_TRIP = 200
 _KEY_OF = {"user": keys.profile, "item": keys.item}
 
 
@@ -29,12 +32,15 @@ class Loaded:
 
 
 class BulkLoader:
-    """Writes feature rows and whole histories. A repeated load is harmless: it replaces what is stored."""
+    """Writes feature rows, and merges histories into what is stored.
+
+    A repeated load changes nothing, and a load never loses an event that was recorded since its snapshot.
+    """
 
     def __init__(self, redis: RedisClient, address: str, max_history: int) -> None:
         self._redis = redis
         self._address = address
-        self._history_bytes = max_history * HISTORY_RECORD.itemsize
+        self._max_history = max_history
 
     async def load(self, chunks: AsyncIterator[features_pb2.LoadRequest]) -> Loaded:
         """Write all chunks. BundleError for another schema, InvalidRequestError for malformed chunks.
@@ -66,7 +72,10 @@ class BulkLoader:
         _check_bytes("rows", chunk.rows, len(chunk.ids), feature_set.record)
         values = RowCodec(SCHEMA, feature_set).encode(np.frombuffer(chunk.rows, feature_set.record), event_time_ms)
         key_of = _KEY_OF[chunk.feature_set]
-        return await self._write([key_of(entity_id) for entity_id in chunk.ids], values)
+        await self._write(
+            [("SET", key_of(entity_id), value) for entity_id, value in zip(chunk.ids, values, strict=True)]
+        )
+        return len(values)
 
     async def _load_histories(self, chunk: features_pb2.HistoryChunk) -> int:
         check_columns(user_ids=chunk.user_ids, lengths=chunk.lengths)
@@ -76,19 +85,23 @@ class BulkLoader:
         ends = np.cumsum(lengths)
         _check_histories(chunk.records, ends)
         stops = ends * HISTORY_RECORD.itemsize
-        starts = np.maximum(stops - lengths * HISTORY_RECORD.itemsize, stops - self._history_bytes)
+        starts = stops - np.minimum(lengths, self._max_history) * HISTORY_RECORD.itemsize
         values = [chunk.records[start:stop] for start, stop in zip(starts.tolist(), stops.tolist(), strict=True)]
-        return await self._write([keys.history(user_id) for user_id in chunk.user_ids], values)
+        await self._write(
+            [
+                ("EVAL", _MERGE, 1, keys.history(user_id), value, self._max_history)
+                for user_id, value in zip(chunk.user_ids, values, strict=True)
+            ]
+        )
+        return len(values)
 
-    async def _write(self, names: list[bytes], values: list[bytes]) -> int:
-        pairs = list(zip(names, values, strict=True))
-        for start in range(0, len(pairs), _SETS_PER_ROUND_TRIP):
+    async def _write(self, commands: list[tuple[str | bytes | int, ...]]) -> None:
+        for start in range(0, len(commands), _KEYS_PER_ROUND_TRIP):
             with redis_errors(self._address):
                 async with self._redis.pipeline(transaction=False) as pipeline:
-                    for name, value in pairs[start : start + _SETS_PER_ROUND_TRIP]:
-                        pipeline.set(name, value)
+                    for command in commands[start : start + _KEYS_PER_ROUND_TRIP]:
+                        pipeline.execute_command(*command)
                     await pipeline.execute()
-        return len(pairs)
 
 
 def _check_ids(field: str, ids: np.ndarray) -> None:

@@ -1,6 +1,7 @@
 """From a dataset to feature files to Redis and back through the service, byte for byte."""
 
 import asyncio
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -109,3 +110,35 @@ def test_a_store_that_is_not_there_is_unavailable(dataset, tmp_path: Path):
     address = f"127.0.0.1:{free_port()}"
     with pytest.raises(UnavailableError, match=f"the feature store at {address} did not take the features"):
         load_bundle_features(tmp_path, address)
+
+
+async def test_a_load_keeps_the_events_that_were_recorded_since_its_snapshot(dataset, redis_url, tmp_path: Path):
+    write_feature_files(tmp_path, dataset)
+    newer = dataclasses.replace(dataset, events=_without(dataset.events, slice(0, 300)))
+    write_feature_files(tmp_path / "newer", newer)
+    user, item = int(dataset.users.ids[0]), int(dataset.items.ids[0])
+    async with running_store(redis_url) as store:
+        await asyncio.to_thread(load_bundle_features, tmp_path / "newer", store.address)
+        await store.stub.WriteEvents(
+            pb.WriteEventsRequest(
+                user_id=user,
+                event_ids=["early", "late"],
+                types=[common_pb2.EVENT_TYPE_WATCH] * 2,
+                item_ids=[item] * 2,
+                timestamps_ms=[100, 10_000],
+                ratings=[0, 0],
+            )
+        )
+        for _ in range(2):  # the whole dataset: older events fill in, recorded ones stay; twice is as good as once
+            await asyncio.to_thread(load_bundle_features, tmp_path, store.address)
+        reply = await store.stub.GetUser(pb.GetUserRequest(user_id=user, history_length=500))
+    mine = dataset.events.user == 0
+    times = dataset.events.timestamp_ms[mine].tolist()
+    assert list(reply.history.timestamps_ms) == sorted([*times, 100, 10_000])
+    watched = [t for t, r in zip(reply.history.timestamps_ms, reply.history.ratings, strict=True) if r == 0]
+    assert watched == [100, 10_000]
+
+
+def _without(events: Events, rows: slice) -> Events:
+    kept = np.delete(np.arange(len(events)), rows)
+    return Events(events.user[kept], events.item[kept], events.rating[kept], events.timestamp_ms[kept])

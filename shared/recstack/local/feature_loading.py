@@ -15,8 +15,8 @@ _HISTORIES = "features/histories.npz"
 def load_features_once(settings: Settings, version: str, reporter: Reporter) -> None:
     """Load the features of bundle `version`, unless Redis holds histories of the same checksum already.
 
-    A load replaces stored histories, so repeating it on each start would lose the events recorded since. A bundle
-    that was retrained on the same data has the same histories.
+    Only to start faster: a load is merged with the histories that are stored. A bundle that was retrained on the same
+    data has the same histories.
     """
     checksum = _store(settings).open(version).manifest.files[_HISTORIES].sha256.encode()
     try:
@@ -32,7 +32,7 @@ def load_features_once(settings: Settings, version: str, reporter: Reporter) -> 
 
 
 def load_features(settings: Settings, version: str, reporter: Reporter) -> LoadCounts:
-    """Load the features of a bundle, whatever Redis holds; replaces the stored histories."""
+    """Load the features of a bundle, whatever Redis holds; histories are merged with the stored ones."""
     bundle = _store(settings).open(version)
     return load_bundle_features(bundle.folder, settings.feature_store.address, reporter.progress)
 
