@@ -1,0 +1,107 @@
+"""Retrieval beside its baselines, protocol T1: users who liked something after the cut, all unseen items ranked."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_matrix
+
+from recstack.data.dataset import Dataset, Events
+from recstack.data.sequences import UserSequences
+from recstack.data.splits import TemporalSplit
+from recstack.evaluation.item_knn import ItemKNN
+from recstack.evaluation.matrix_factorization import ImplicitALS
+from recstack.evaluation.popularity import Popularity, decayed_popularity
+from recstack.evaluation.retrieval_cases import LIKED_FROM, RetrievalCases
+from recstack.evaluation.retrieval_metrics import rank_unseen, retrieval_metrics
+from recstack.models.two_tower import TwoTower
+from services.trainer.retrieval_task import item_table, two_tower_scores
+
+Scores = Callable[[RetrievalCases], NDArray[np.float32]]
+BaselineT = TypeVar("BaselineT", Popularity, ItemKNN, ImplicitALS)
+RANKS = 500
+
+HALF_LIVES_DAYS = (None, 365.0, 60.0, 14.0)
+KNN_SETTINGS = ((100, 0.0), (500, 20.0), (4000, 20.0))
+ALS_SETTINGS = ((16, 2.0), (32, 2.0), (32, 0.5))
+"""What the baselines choose from on validation: half-life; neighbours and shrink; factors and confidence."""
+
+
+@dataclass(frozen=True, slots=True)
+class RetrievalRow:
+    """One model's figures on one group of users; `users` is the size of the group."""
+
+    model: str
+    recall_at_20: float
+    recall_at_100: float
+    recall_at_500: float
+    ndcg_at_20: float
+    coverage_at_20: float
+    users: int
+
+
+def evaluate_retrieval(model: TwoTower, dataset: Dataset, split: TemporalSplit, seed: int = 0) -> list[RetrievalRow]:
+    """Rows of the test period: ours and the baselines for all users, then for users with and without a history.
+
+    The baselines learn from the same training period as the model, are tuned on the validation period, and see the
+    same history of a user. Test is read once.
+    """
+    sequences = UserSequences.build(dataset.events, len(dataset.users.ids))
+    validation = RetrievalCases.build(dataset, sequences, split.validation)
+    test = RetrievalCases.build(dataset, sequences, split.test)
+    table = item_table(dataset).to(model.log_temperature.device)
+    models: dict[str, Scores] = {
+        "two-tower": lambda cases: two_tower_scores(model, table, cases),
+        **retrieval_baselines(dataset, split, validation, seed),
+    }
+    ranked = {name: rank_unseen(scores(test), test.seen, RANKS) for name, scores in models.items()}
+    groups = {"": np.ones(len(test), np.bool_), ", with history": test.warm, ", no history": ~test.warm}
+    return [
+        _row(name + group, ranked_QK[chosen], test.truth[chosen])
+        for group, chosen in groups.items()
+        if chosen.any()
+        for name, ranked_QK in ranked.items()
+    ]
+
+
+def retrieval_baselines(
+    dataset: Dataset, split: TemporalSplit, validation: RetrievalCases, seed: int = 0
+) -> dict[str, Scores]:
+    """Popularity, item-kNN and matrix factorization, each with the settings that are best on `validation`."""
+    train = split.train
+    events = Events(*(getattr(dataset.events, name)[train] for name in Events.__dataclass_fields__))
+    num_users, num_items = len(dataset.users.ids), len(dataset.items.ids)
+    popularity = _best(
+        [Popularity(decayed_popularity(events, num_items, days)) for days in HALF_LIVES_DAYS], validation
+    )
+    liked = events.rating >= LIKED_FROM
+    likes_UI = csr_matrix(
+        (np.ones(int(liked.sum()), np.float32), (events.user[liked], events.item[liked])), (num_users, num_items)
+    )
+    likes_UI.data[:] = 1.0
+    knn = _best([ItemKNN(likes_UI, popularity, *setting) for setting in KNN_SETTINGS], validation)
+    als = _best([ImplicitALS(likes_UI, popularity, *setting, seed=seed) for setting in ALS_SETTINGS], validation)
+    return {"popularity": popularity.scores, "item-kNN": knn.scores, "matrix factorization": als.scores}
+
+
+def _best(models: list[BaselineT], validation: RetrievalCases) -> BaselineT:
+    def recall(model: BaselineT) -> float:
+        ranked_QK = rank_unseen(model.scores(validation), validation.seen, 100)
+        return retrieval_metrics(ranked_QK, validation.truth, recall_at=(100,))["recall@100"]
+
+    return max(models, key=recall)
+
+
+def _row(name: str, ranked_QK: NDArray[np.int64], truth: csr_matrix) -> RetrievalRow:
+    metrics = retrieval_metrics(ranked_QK, truth)
+    return RetrievalRow(
+        model=name,
+        recall_at_20=metrics["recall@20"],
+        recall_at_100=metrics["recall@100"],
+        recall_at_500=metrics["recall@500"],
+        ndcg_at_20=metrics["ndcg@20"],
+        coverage_at_20=metrics["coverage@20"],
+        users=len(ranked_QK),
+    )
