@@ -41,7 +41,9 @@ class RankingPreset:
 
 
 RANKING_PRESETS = {
-    "quick": RankingPreset(fit=FitConfig(epochs=2, learning_rate=3e-3, weight_decay=0.1, max_minutes=0.9)),
+    "quick": RankingPreset(
+        fit=FitConfig(epochs=2, learning_rate=3e-3, weight_decay=0.1, max_minutes=0.9), validation_rows=10_000
+    ),
     "full": RankingPreset(fit=FitConfig(epochs=4, learning_rate=2e-3, weight_decay=0.1, max_minutes=8.0)),
 }
 
