@@ -23,7 +23,7 @@ def load(
 ) -> None:
     """Load a bundle's users, items and histories into the running feature store.
 
-    Replaces the stored histories: events recorded since the bundle was made are lost.
+    Histories are merged with the stored ones: no event that was recorded is lost.
     """
     from recstack.bundle.store import BundleStore
     from recstack.errors import BundleError

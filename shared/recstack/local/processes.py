@@ -15,7 +15,7 @@ _KILL_SECONDS = 5.0
 
 
 def family(pids: Iterable[int]) -> list[psutil.Process]:
-    """The processes with these ids that are alive, and all their descendants."""
+    """The processes with these ids that are alive, each followed by all its descendants."""
     found: dict[int, psutil.Process] = {}
     for pid in pids:
         with contextlib.suppress(psutil.Error):

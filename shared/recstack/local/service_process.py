@@ -13,7 +13,9 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from recstack.errors import StackError
 from recstack.lifeline import tied_to_parent
+from recstack.local.processes import created_at
 from recstack.local.services import Service
+from recstack.local.state import ProcessState
 
 _TAIL_LINES = 30
 
@@ -50,6 +52,16 @@ class ServiceProcess:
     def alive(self) -> bool:
         """Whether the process runs."""
         return self._process is not None and self._process.poll() is None
+
+    def state(self) -> ProcessState:
+        """Name, address, process id and log."""
+        return ProcessState(
+            name=self.service.name,
+            address=self.address,
+            pid=self.pid,
+            created_at=created_at(self.pid),
+            log=self.log,
+        )
 
     def start(self) -> None:
         """Start the process; it ends with this one. Call from the main thread, see `tied_to_parent`."""

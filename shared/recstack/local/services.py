@@ -29,7 +29,7 @@ SERVICES = (
     Service("ranking", "services.ranking", "ranking", startup_seconds=120.0),  # Ray takes its time
     Service("gateway", "services.gateway", "gateway"),
 )
-"""The services of RecStack; all start at once, for each waits for what it needs."""
+"""The services of RecStack, callers last; all start at once, for each waits for what it needs."""
 
 
 def environment(settings: Settings) -> dict[str, str]:

@@ -9,7 +9,6 @@ import uuid
 from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self
-from urllib.parse import urlsplit
 
 from recstack.bundle.store import BundleStore
 from recstack.client import Client
@@ -18,13 +17,13 @@ from recstack.errors import BundleError, StackError
 from recstack.local.cleanup import clean_up
 from recstack.local.feature_loading import load_features_once
 from recstack.local.ports import require_free
-from recstack.local.processes import MARK_VARIABLE, created_at, end, family, is_alive, marked
+from recstack.local.processes import MARK_VARIABLE, end, family, marked
 from recstack.local.reporter import LogReporter, Reporter
 from recstack.local.restarts import Restarts
 from recstack.local.service_process import ServiceProcess
 from recstack.local.services import SERVICES, Service, environment, with_addresses
-from recstack.local.state import ProcessState, StackState, StateFile
-from recstack.redis_server import RedisServer
+from recstack.local.stack_redis import StackRedis
+from recstack.local.state import StackState, StateFile
 
 _POLL_SECONDS = 0.2
 _SHUTDOWN_SECONDS = 20.0  # beyond the drain: Ray takes several seconds to stop its own processes
@@ -53,18 +52,15 @@ class LocalStack:
     ) -> None:
         if ranking is not None:
             settings = settings.model_copy(update={"ranking": settings.ranking.model_copy(update={"engine": ranking})})
-        self._embedded_redis = "redis_url" not in settings.model_fields_set
+        self._redis = StackRedis(settings, redis_folder or settings.home.resolve() / "redis", free_ports)
         self._settings = with_addresses(settings, services) if free_ports else settings
-        self._free_ports = free_ports
         self._services = services
-        self._redis_folder = redis_folder or settings.home.resolve() / "redis"
         self._reporter: Reporter = reporter or LogReporter()
         self._state_file = StateFile(settings.home)
         self._mark = uuid.uuid4().hex
         self._scratch = Path()
         self._started_at_ms = 0
         self._bundle_version = ""
-        self._redis: RedisServer | None = None
         self._processes: list[ServiceProcess] = []
         self._restarts = Restarts()
         self._undo = contextlib.ExitStack()
@@ -77,22 +73,9 @@ class LocalStack:
     @property
     def state(self) -> StackState:
         """Addresses, pids and logs, as written to HOME/stack.json."""
-        processes = [
-            ProcessState(
-                name=process.service.name,
-                address=process.address,
-                pid=process.pid,
-                created_at=created_at(process.pid),
-                log=process.log,
-            )
-            for process in self._processes
-        ]
-        if self._redis is not None and self._redis.pid is not None:
-            pid, address = self._redis.pid, urlsplit(self._redis.url).netloc
-            redis = ProcessState(
-                name="redis", address=address, pid=pid, created_at=created_at(pid), log=self._redis.log_path
-            )
-            processes.insert(0, redis)
+        redis = self._redis.state()
+        processes = [redis] if redis else []
+        processes += [process.state() for process in self._processes]
         return StackState(
             supervisor_pid=os.getpid(),
             started_at_ms=self._started_at_ms,
@@ -119,7 +102,8 @@ class LocalStack:
             undo.callback(shutil.rmtree, self._scratch, ignore_errors=True)
             undo.callback(self._state_file.delete)
             undo.callback(self._end_processes)
-            self._start_redis()
+            self._reporter.step(self._redis.start())
+            self._settings = self._settings.model_copy(update={"redis_url": self._redis.url})
             self._start_services()
             self._wait_until_ready()
             self._undo = undo.pop_all()
@@ -130,7 +114,7 @@ class LocalStack:
 
     def restart_dead(self) -> None:
         """Start again whatever has died, with a growing pause; StackError when one service dies over and over."""
-        if self._redis is not None and not is_alive(self._redis.pid):
+        if not self._redis.alive:
             self._restarts.pause("redis", "redis died", self._reporter)
             self._redis.stop()
             self._redis.start()
@@ -171,22 +155,7 @@ class LocalStack:
         for service in self._services:
             setting = f"RECSTACK_{service.section.upper()}__ADDRESS"
             require_free(service.name, service.address(self._settings), setting)
-        if self._embedded_redis and not self._free_ports:
-            require_free("redis", urlsplit(self._settings.redis_url).netloc, "REDIS_URL to a Redis that is running")
-
-    def _start_redis(self) -> None:
-        if not self._embedded_redis:
-            self._reporter.step(f"using the Redis at {self._settings.redis_url}")
-            return
-        port = 0 if self._free_ports else urlsplit(self._settings.redis_url).port or 0
-        log = self._settings.home.resolve() / "logs" / "redis.log"
-        fsync: Literal["always", "everysec"] = (
-            "always" if self._settings.feature_store.durability == "fsync" else "everysec"
-        )
-        self._redis = RedisServer(self._redis_folder, port, fsync, log)
-        self._redis.start()
-        self._settings = self._settings.model_copy(update={"redis_url": self._redis.url})
-        self._reporter.step(f"redis is ready at {urlsplit(self._redis.url).netloc}")
+        self._redis.require_free_port()
 
     def _start_services(self) -> None:
         shared = {**environment(self._settings), "RAY_TMPDIR": str(self._scratch)}
@@ -214,17 +183,16 @@ class LocalStack:
         return f"{self._mark}/{service.name}"
 
     def _end_processes(self) -> None:
-        everything = family(process.pid for process in self._processes if process.alive)
-        mains = {process.pid for process in self._processes}
-        # A service ends its own children in its own order; only what it leaves behind is ended here.
-        end(
-            (process for process in everything if process.pid in mains),
-            self._settings.drain_seconds + _SHUTDOWN_SECONDS,
-        )
-        end((process for process in everything if process.pid not in mains), 3.0)
+        # Callers before those they call, so that calls in flight can finish. A service ends its own children in its
+        # own order; only what it leaves behind is ended here.
+        grace = self._settings.drain_seconds + _SHUTDOWN_SECONDS
+        for process in reversed(self._processes):
+            if process.alive:
+                members = family([process.pid])
+                end(members[:1], grace)
+                end(members[1:], 3.0)
         end(marked(self._mark), 3.0)
         for process in self._processes:
             process.collect()
         self._processes.clear()
-        if self._redis is not None:
-            self._redis.stop()
+        self._redis.stop()
