@@ -9,7 +9,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from recstack.errors import BundleError
+from recstack.errors import BundleError, InvalidRequestError
 
 ModelT = TypeVar("ModelT", bound=nn.Module)
 
@@ -28,15 +28,22 @@ def load_model(folder: Path, known: dict[str, tuple[type[ModelT], type[Any]]]) -
 
     known: name -> (model class, config class). BundleError when the name is unknown or the weights do not fit.
     """
-    config = json.loads((folder / "config.json").read_text())
+    try:
+        config = json.loads((folder / "config.json").read_text())
+    except (OSError, ValueError) as error:
+        raise BundleError(f"{folder} holds no readable model: {error}; publish the bundle again") from error
     name = config.pop("model", None)
     if name not in known:
         raise BundleError(f"{folder} holds a model named {name!r}; this program knows {', '.join(sorted(known))}")
     model_class, config_class = known[name]
     try:
-        sequences = {key: tuple(value) if isinstance(value, list) else value for key, value in config.items()}
-        model = model_class(config_class(**sequences))
+        model = model_class(config_class(**{key: _tuple(value) for key, value in config.items()}))
         model.load_state_dict(load_file(folder / "model.safetensors"))
-    except (TypeError, ValueError, RuntimeError, SafetensorError) as error:
+    except (OSError, TypeError, ValueError, RuntimeError, SafetensorError, InvalidRequestError) as error:
         raise BundleError(f"{folder} does not fit this program's {name!r}: {error}; train and publish again") from error
     return model.eval()
+
+
+def _tuple(value: Any) -> Any:
+    """JSON has lists only; configs hold tuples."""
+    return tuple(value) if isinstance(value, list) else value
