@@ -16,6 +16,7 @@ from recstack.data.sequences import UserSequences
 from recstack.evaluation.retrieval_cases import LIKED_FROM
 from recstack.features.batch import UserBatch, rating_ids
 
+MS_PER_DAY = 86_400_000
 NEVER = np.iinfo(np.int32).max
 
 
@@ -25,7 +26,8 @@ class RetrievalBatch:
 
     visible_BP int64: steps of the history that a prefix shows. moment_BP int64: the same counted from the user's first
     event. usable_BP bool. seen_at_BI, liked_at_BI int32: position of the event, counted from the user's first; a
-    large number where there is none. Column 0 is the unknown item.
+    large number where there is none. weight_BI float32: what a like counts as a target, 1 for the latest event of the
+    training period, less for older ones. Column 0 is the unknown item.
     """
 
     users: UserBatch
@@ -34,6 +36,7 @@ class RetrievalBatch:
     usable_BP: Tensor
     seen_at_BI: Tensor
     liked_at_BI: Tensor
+    weight_BI: Tensor
 
     def to(self, device: torch.device) -> "RetrievalBatch":
         """The same batch on another device."""
@@ -44,6 +47,7 @@ class RetrievalBatch:
             self.usable_BP.to(device),
             self.seen_at_BI.to(device),
             self.liked_at_BI.to(device),
+            self.weight_BI.to(device),
         )
 
 
@@ -59,6 +63,7 @@ class RetrievalBatches:
         max_history: int,
         users_per_batch: int,
         prefixes_per_user: int,
+        half_life_days: float,
     ) -> None:
         events = dataset.events
         self._num_items = len(dataset.items.ids)
@@ -67,6 +72,8 @@ class RetrievalBatches:
         self._counts = sequences.counts_before(before_ms)
         self._items = events.item[sequences.events].astype(np.int64) + 1
         self._ratings = events.rating[sequences.events]
+        age_days = (before_ms - events.timestamp_ms[sequences.events]) / MS_PER_DAY
+        self._weights = np.exp2(-np.maximum(age_days, 0.0) / half_life_days).astype(np.float32)
         self._prior = sequences.prior[sequences.events]
         self._users = np.flatnonzero(self._counts > 0)
         self._max_history = max_history
@@ -101,7 +108,7 @@ class RetrievalBatches:
         moment_BP[start_B == 0, 1:2] = 0  # one prefix is the empty history, that of a new user
         visible_BP = np.maximum(moment_BP - start_B[:, None], 0)
         usable_BP = (visible_BP > 0) | (start_B == 0)[:, None]
-        seen_at_BI, liked_at_BI = self._moments(offsets_B, counts_B)
+        seen_at_BI, liked_at_BI, weight_BI = self._moments(offsets_B, counts_B)
         return RetrievalBatch(
             UserBatch(
                 torch.from_numpy(self._profiles[users_B]),
@@ -114,12 +121,13 @@ class RetrievalBatches:
             torch.from_numpy(usable_BP),
             torch.from_numpy(seen_at_BI),
             torch.from_numpy(liked_at_BI),
+            torch.from_numpy(weight_BI),
         )
 
     def _moments(
         self, offsets_B: NDArray[np.int64], counts_B: NDArray[np.int64]
-    ) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-        """[B, I+1] position of the event in which each user first saw, and liked, each item."""
+    ) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.float32]]:
+        """[B, I+1] position of the event in which each user first saw, and liked, each item, and the like's weight."""
         row = np.repeat(np.arange(len(counts_B)), counts_B)
         position = np.arange(len(row)) - np.repeat(np.cumsum(counts_B) - counts_B, counts_B)
         event = np.repeat(offsets_B, counts_B) + position
@@ -130,4 +138,6 @@ class RetrievalBatches:
         seen_at_BI[row[backwards], self._items[event][backwards]] = position[backwards]
         liked = self._ratings[event] >= LIKED_FROM
         liked_at_BI[row[liked][backwards], self._items[event[liked]][backwards]] = position[liked][backwards]
-        return seen_at_BI, liked_at_BI
+        weight_BI = np.zeros(seen_at_BI.shape, np.float32)
+        weight_BI[row[liked][backwards], self._items[event[liked]][backwards]] = self._weights[event[liked]][backwards]
+        return seen_at_BI, liked_at_BI, weight_BI

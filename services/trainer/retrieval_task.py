@@ -23,6 +23,7 @@ from services.trainer.fit import FitConfig, FitResult, fit
 from services.trainer.retrieval_batches import RetrievalBatch, RetrievalBatches
 
 USERS_PER_ENCODING = 256
+MIN_WEIGHT = 1e-9
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,17 +38,18 @@ class RetrievalPreset:
     vector_dim: int = 64
     heads: int = 2
     blocks: int = 1
-    dropout: float = 0.2
+    dropout: float = 0.1
     id_dropout: float = 0.1
     max_history: int = 200
-    users_per_batch: int = 64
+    users_per_batch: int = 32
     prefixes_per_user: int = 8
     horizon: int = 1_000_000
+    half_life_days: float = 60.0
 
 
 RETRIEVAL_PRESETS: dict[str, RetrievalPreset] = {
-    "quick": RetrievalPreset(fit=FitConfig(epochs=10, learning_rate=2e-3, max_minutes=0.75)),
-    "full": RetrievalPreset(fit=FitConfig(epochs=60, learning_rate=2e-3, patience=8, max_minutes=6.0)),
+    "quick": RetrievalPreset(fit=FitConfig(epochs=8, learning_rate=5e-3, max_minutes=0.75)),
+    "full": RetrievalPreset(fit=FitConfig(epochs=30, learning_rate=5e-3, patience=8, max_minutes=6.0)),
 }
 
 
@@ -77,6 +79,7 @@ class RetrievalTask:
             max_history=preset.max_history,
             users_per_batch=preset.users_per_batch,
             prefixes_per_user=preset.prefixes_per_user,
+            half_life_days=preset.half_life_days,
         )
         config = TwoTowerConfig(
             num_items=len(dataset.items.ids),
@@ -118,14 +121,16 @@ class RetrievalTask:
         seen_BPI = batch.seen_at_BI.unsqueeze(1) < moment_BP1
         liked_at_B1I = batch.liked_at_BI.unsqueeze(1)
         target_BPI = ~seen_BPI & (liked_at_B1I >= moment_BP1) & (liked_at_B1I < moment_BP1 + self._preset.horizon)
-        count_BP = target_BPI.sum(2)
         seen_BPI[..., 0] = True  # the unknown item is no candidate
         normaliser_BP = (users_BPD @ items_ID.T).masked_fill_(seen_BPI, -torch.inf).logsumexp(2)
         # The mean logit of the targets is the logit of their mean: a matrix product, not a pass over all logits.
-        targets_BPD = target_BPI.to(items_ID.dtype) @ items_ID / count_BP.clamp(min=1).unsqueeze(2)
+        weight_BPI = target_BPI * batch.weight_BI.unsqueeze(1)
+        weight_BP = weight_BPI.sum(2)
+        targets_BPD = weight_BPI @ items_ID / weight_BP.clamp(min=MIN_WEIGHT).unsqueeze(2)
         loss_BP = normaliser_BP - (users_BPD * targets_BPD).sum(2)
-        usable_BP = batch.usable_BP & (count_BP > 0)
-        return (loss_BP * usable_BP).sum() / usable_BP.sum().clamp(min=1)
+        # A prefix counts as much as its targets do on average.
+        prefix_weight_BP = batch.usable_BP * weight_BP / target_BPI.sum(2).clamp(min=1)
+        return (loss_BP * prefix_weight_BP).sum() / prefix_weight_BP.sum().clamp(min=MIN_WEIGHT)
 
     def validate(self) -> dict[str, float]:
         """Protocol T1 on the validation period."""
