@@ -1,0 +1,41 @@
+"""Neighbours of what the user liked lately. Reacts to the last event, and can say which item a candidate is near."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from services.retrieval.channels.base import Recall, RecallQuery
+from services.retrieval.item_index import ItemIndex
+
+MAX_SEEDS = 10
+LIKED_RATING = 4.0
+
+
+def seed_rows(query: RecallQuery) -> NDArray[np.int64]:
+    """Up to MAX_SEEDS distinct rows that the user liked, most recent first.
+
+    Liked means rated LIKED_RATING or better, or not rated at all: opening or watching is a choice. The latest event
+    of an item decides.
+    """
+    rows, latest = np.unique(query.history_rows[::-1], return_index=True)
+    by_recency = np.argsort(latest)
+    rows = rows[by_recency]
+    ratings = query.history_ratings[::-1][latest[by_recency]]
+    liked: NDArray[np.int64] = rows[(ratings == 0) | (ratings >= LIKED_RATING)]
+    return liked[:MAX_SEEDS]
+
+
+class ItemToItemChannel:
+    """Nearest items of each seed in the item tower's space. The score is the best cosine over the seeds."""
+
+    def __init__(self, index: ItemIndex) -> None:
+        self._index = index
+
+    def recall(self, query: RecallQuery, k: int, allowed: NDArray[np.bool_]) -> Recall:
+        """The k allowed items nearest to any seed, with that seed; none of the seeds, and nothing without seeds."""
+        seeds = seed_rows(query)
+        if not len(seeds):
+            return Recall(np.empty(0, np.int64), np.empty(0, np.float32))
+        without_seeds = allowed.copy()
+        without_seeds[seeds] = False
+        rows, similarities, seed_of = self._index.search_any(self._index.vectors[seeds], k, without_seeds)
+        return Recall(rows, similarities, seeds[seed_of])

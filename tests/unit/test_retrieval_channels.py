@@ -1,0 +1,105 @@
+"""Each channel on its own, against a definition that is easy to read."""
+
+import faiss
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from recstack.features.catalogue import Catalogue
+from services.retrieval.channels.base import RecallQuery
+from services.retrieval.channels.fresh import FreshChannel
+from services.retrieval.channels.item_to_item import MAX_SEEDS, ItemToItemChannel, seed_rows
+from services.retrieval.channels.popular import PopularChannel
+from services.retrieval.item_index import ItemIndex
+from tests.helpers.retrieval_world import random_catalogue
+
+ITEMS = 40
+
+
+def query(rows: list[int], ratings: list[float] | None = None) -> RecallQuery:
+    ratings = [0.0] * len(rows) if ratings is None else ratings
+    return RecallQuery(np.zeros(4, np.int64), np.array(rows, np.int64), np.array(ratings, np.float32))
+
+
+@pytest.fixture
+def catalogue() -> Catalogue:
+    return random_catalogue(ITEMS, seed=1)
+
+
+@pytest.fixture
+def index() -> ItemIndex:
+    flat = faiss.IndexFlatIP(8)
+    vectors = np.random.default_rng(2).normal(size=(ITEMS, 8)).astype(np.float32)
+    flat.add(vectors / np.linalg.norm(vectors, axis=1, keepdims=True))
+    return ItemIndex(flat)
+
+
+MASKS = {"all": range(ITEMS), "few": range(0, ITEMS, 7), "none": ()}
+
+
+@pytest.fixture(params=MASKS)
+def allowed(request: pytest.FixtureRequest) -> NDArray[np.bool_]:
+    return np.isin(np.arange(ITEMS), list(MASKS[request.param]))
+
+
+@pytest.mark.parametrize("k", [1, 5, ITEMS, 10 * ITEMS])
+def test_popular_is_by_popularity_then_row(catalogue: Catalogue, allowed: NDArray[np.bool_], k: int) -> None:
+    recall = PopularChannel(catalogue).recall(query([]), k, allowed)
+    expected = sorted(np.flatnonzero(allowed).tolist(), key=lambda row: (-catalogue.popularity[row], row))[:k]
+    assert recall.rows.tolist() == expected
+    assert recall.scores.tolist() == catalogue.popularity[expected].tolist()
+    assert len(recall.seed_rows) == 0
+
+
+@pytest.mark.parametrize("k", [1, 5, ITEMS, 10 * ITEMS])
+def test_fresh_is_by_year_then_popularity_then_row(catalogue: Catalogue, allowed: NDArray[np.bool_], k: int) -> None:
+    recall = FreshChannel(catalogue).recall(query([]), k, allowed)
+    expected = sorted(
+        np.flatnonzero(allowed).tolist(),
+        key=lambda row: (-catalogue.years[row], -catalogue.popularity[row], row),
+    )[:k]
+    assert recall.rows.tolist() == expected
+    assert recall.scores.tolist() == [float(year) for year in catalogue.years[expected]]
+
+
+@pytest.mark.parametrize(
+    ("rows", "ratings", "seeds"),
+    [
+        ([], [], []),
+        ([3, 5, 8], [0, 0, 0], [8, 5, 3]),
+        ([3, 5, 8], [4, 3.5, 5], [8, 3]),
+        ([3, 5, 3], [0, 0, 0], [3, 5]),
+        ([3, 5, 3], [5, 5, 1], [5]),  # liked at first, disliked at last
+        ([3, 5, 3], [1, 5, 5], [3, 5]),
+        (list(range(30)), [0] * 30, list(range(29, 29 - MAX_SEEDS, -1))),
+        (list(range(30)), [5] * 15 + [2] * 15, list(range(14, 14 - MAX_SEEDS, -1))),
+    ],
+)
+def test_seeds_are_the_latest_liked_items(rows: list[int], ratings: list[float], seeds: list[int]) -> None:
+    assert seed_rows(query(rows, ratings)).tolist() == seeds
+
+
+@pytest.mark.parametrize("k", [1, 5, 10 * ITEMS])
+def test_item_to_item_brings_the_best_neighbours_with_their_seed(
+    index: ItemIndex, allowed: NDArray[np.bool_], k: int
+) -> None:
+    seeds = [12, 7, 30]
+    recall = ItemToItemChannel(index).recall(query([30, 7, 12]), k, allowed)
+
+    cosine_SI = index.vectors[seeds] @ index.vectors.T
+    candidates = [row for row in np.flatnonzero(allowed).tolist() if row not in seeds]
+    expected = sorted(candidates, key=lambda row: (-cosine_SI[:, row].max(), row))[:k]
+    assert recall.rows.tolist() == expected
+    np.testing.assert_allclose(recall.scores, cosine_SI.max(axis=0)[expected], atol=1e-6)
+    assert recall.seed_rows.tolist() == [seeds[i] for i in cosine_SI.argmax(axis=0)[expected]]
+
+
+def test_item_to_item_leaves_the_shared_mask_alone(index: ItemIndex) -> None:
+    allowed = np.ones(ITEMS, np.bool_)
+    ItemToItemChannel(index).recall(query([1, 2, 3]), 5, allowed)
+    assert allowed.all()
+
+
+def test_item_to_item_without_a_liked_item_brings_nothing(index: ItemIndex) -> None:
+    for nothing_liked in (query([]), query([1, 2], [1.0, 3.0])):
+        assert len(ItemToItemChannel(index).recall(nothing_liked, 5, np.ones(ITEMS, np.bool_)).rows) == 0
