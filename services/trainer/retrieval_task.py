@@ -71,7 +71,7 @@ class RetrievalTask:
         self._dataset_name, self._split = dataset.name, split
         sequences = UserSequences.build(dataset.events, len(dataset.users.ids))
         self._cases = RetrievalCases.build(dataset, sequences, split.validation)
-        self._table = item_table(dataset).to(device)
+        self.table = item_table(dataset).to(device)
         self._batches = RetrievalBatches(
             dataset,
             sequences,
@@ -115,8 +115,8 @@ class RetrievalTask:
     def loss(self, batch: RetrievalBatch) -> Tensor:
         """Mean cross-entropy of the batch's prefixes that have a target."""
         batch = batch.to(self._device)
-        users_BPD = self.model.encode_prefixes(batch.users, self._table, batch.visible_BP) / self.model.temperature
-        items_ID = self.model.encode_items(self._table)
+        users_BPD = self.model.encode_prefixes(batch.users, self.table, batch.visible_BP) / self.model.temperature
+        items_ID = self.model.encode_items(self.table)
         moment_BP1 = batch.moment_BP.unsqueeze(2).int()
         seen_BPI = batch.seen_at_BI.unsqueeze(1) < moment_BP1
         liked_at_B1I = batch.liked_at_BI.unsqueeze(1)
@@ -134,7 +134,7 @@ class RetrievalTask:
 
     def validate(self) -> dict[str, float]:
         """Protocol T1 on the validation period."""
-        scores_QI = two_tower_scores(self.model, self._table, self._cases)
+        scores_QI = two_tower_scores(self.model, self.table, self._cases)
         return retrieval_metrics(rank_unseen(scores_QI, self._cases.seen, 500), self._cases.truth)
 
 
