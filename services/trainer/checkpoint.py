@@ -3,14 +3,15 @@
 import json
 import os
 import random
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 CHECKPOINT_FILE = "checkpoint.pt"
 
@@ -21,6 +22,7 @@ class TrainingState:
 
     epoch: epochs finished. step: optimizer steps taken. seconds: time spent training and validating.
     best_metrics and best_weights belong to `best_epoch` (0 = none yet); history has one row per finished epoch.
+    average: moving average of each trained weight by name; empty where none is kept.
     """
 
     epoch: int = 0
@@ -32,6 +34,36 @@ class TrainingState:
     best_metrics: dict[str, float] = field(default_factory=dict)
     best_weights: dict[str, Tensor] = field(default_factory=dict)
     history: list[dict[str, float]] = field(default_factory=list)
+    average: dict[str, Tensor] = field(default_factory=dict)
+
+    @torch.no_grad()
+    def update_average(self, model: nn.Module, decay: float) -> None:
+        """Take the model's weights into the average after an optimizer step; nothing where `decay` is 0."""
+        if decay == 0:
+            return
+        weights = {name: value for name, value in model.named_parameters() if value.requires_grad}
+        if not self.average:
+            self.average = {name: value.detach().clone() for name, value in weights.items()}
+        # Early on the average follows closely, or it would remember the random start.
+        decay = min(decay, (1 + self.step) / (10 + self.step))
+        torch._foreach_lerp_([self.average[name] for name in weights], list(weights.values()), 1 - decay)
+
+    @contextmanager
+    def averaged(self, model: nn.Module) -> Iterator[None]:
+        """Within it the model has the averaged weights (its own where there is no average)."""
+        own = {name: value.detach().clone() for name, value in model.named_parameters() if name in self.average}
+        _assign(model, self.average)
+        try:
+            yield
+        finally:
+            _assign(model, own)
+
+
+@torch.no_grad()
+def _assign(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
+    for name, value in model.named_parameters():
+        if name in weights:
+            value.copy_(weights[name])
 
 
 def seed_everything(seed: int) -> None:
@@ -51,7 +83,7 @@ def write_json(path: Path, value: object) -> None:
 def save_checkpoint(
     run_dir: Path,
     identity: str,
-    model: torch.nn.Module,
+    model: nn.Module,
     optimizer: torch.optim.Optimizer,
     state: TrainingState,
 ) -> None:
@@ -78,7 +110,7 @@ def save_checkpoint(
 def load_checkpoint(
     run_dir: Path,
     identity: str,
-    model: torch.nn.Module,
+    model: nn.Module,
     optimizer: torch.optim.Optimizer,
 ) -> TrainingState | None:
     """Restore model, optimizer and generators from `run_dir`; None when there is no checkpoint of this `identity`.
@@ -100,4 +132,7 @@ def load_checkpoint(
     torch.set_rng_state(content["torch_rng"])
     if content["cuda_rng"] and len(content["cuda_rng"]) == torch.cuda.device_count():
         torch.cuda.set_rng_state_all(content["cuda_rng"])
-    return TrainingState(**content["state"])
+    state = TrainingState(**content["state"])
+    device = next(model.parameters()).device
+    state.average = {name: value.to(device) for name, value in state.average.items()}
+    return state

@@ -71,6 +71,8 @@ class FitConfig:
     warmup: fraction of the run with a linearly rising rate. patience: epochs without a better validation metric after
     which training stops. max_minutes: wall clock after which it stops too; the cosine schedule follows whichever is
     used up first, epochs or minutes, so a slow machine still ends with a low rate. clip_norm: largest gradient norm.
+    average_decay: above 0, what is validated and kept is the moving average of the weights, of which each step keeps
+    this share (Polyak and Juditsky, Acceleration of Stochastic Approximation by Averaging, 1992).
     """
 
     epochs: int = 10
@@ -81,14 +83,16 @@ class FitConfig:
     patience: int = 3
     max_minutes: float = 30.0
     clip_norm: float = 5.0
+    average_decay: float = 0.0
     seed: int = 0
 
     def __post_init__(self) -> None:
         for name in ("epochs", "learning_rate", "patience", "max_minutes", "clip_norm"):
             if getattr(self, name) <= 0:
                 raise InvalidRequestError(f"FitConfig.{name} is {getattr(self, name)}; it must be above 0")
-        if not 0 <= self.warmup < 1:
-            raise InvalidRequestError(f"FitConfig.warmup is {self.warmup}; it must be a fraction from 0 to below 1")
+        for name in ("warmup", "average_decay"):
+            if not 0 <= getattr(self, name) < 1:
+                raise InvalidRequestError(f"FitConfig.{name} is {getattr(self, name)}; it must be from 0 to below 1")
 
     def rate_at(self, progress: float) -> float:
         """Learning rate at `progress` (0 = start, 1 = end of the run)."""
@@ -186,6 +190,7 @@ def _train_epoch(
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(parameters, config.clip_norm)
         optimizer.step()
+        state.update_average(task.model, config.average_decay)
         loss_sum = loss_sum.to(loss.device) + loss.detach()
         samples += task.samples(batch)
         steps += 1
@@ -215,13 +220,13 @@ def _validate(task: Task[BatchT], state: TrainingState, loss: float) -> dict[str
     """Validate, keep the weights if they are the best so far, and add the epoch's row to the history."""
     task.model.eval()
     started = time.perf_counter()
-    with torch.no_grad():
+    with torch.no_grad(), state.averaged(task.model):
         metrics = task.validate()
+        weights = {name: value.detach().clone() for name, value in task.model.state_dict().items()}
     state.seconds += time.perf_counter() - started
     best_metric = state.best_metrics.get(task.metric_name, -math.inf)
     if metrics[task.metric_name] > best_metric:
-        state.best_epoch, state.best_metrics = state.epoch, metrics
-        state.best_weights = {name: value.detach().clone() for name, value in task.model.state_dict().items()}
+        state.best_epoch, state.best_metrics, state.best_weights = state.epoch, metrics, weights
     row = {
         "epoch": float(state.epoch),
         "loss": loss,

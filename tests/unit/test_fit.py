@@ -152,3 +152,40 @@ def test_device_names() -> None:
     assert resolve_device("auto").type in ("cpu", "cuda")
     with pytest.raises(InvalidRequestError, match="gpu0"):
         resolve_device("gpu0")
+
+
+def test_the_moving_average_is_what_is_validated_and_kept(tmp_path: Path) -> None:
+    """With a decay of 0.5 and one step per epoch, epoch n validates average(n) = (average(n-1) + weight(n)) / 2."""
+
+    class OneStep(LineTask):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weights = [self.model[1].weight.item()]  # type: ignore[index, union-attr, operator]
+
+        def batches(self, epoch: int) -> list[Tensor]:
+            return super().batches(epoch)[:1]
+
+        def loss(self, batch: Tensor) -> Tensor:
+            self.weights.append(self.model[1].weight.item())  # type: ignore[index, union-attr, operator]
+            return super().loss(batch)
+
+    task = OneStep()
+    result = fit(task, replace(CONFIG, epochs=30, patience=30, average_decay=0.5), tmp_path, QUIET)
+    assert len(result.history) == 30
+    for epoch in range(12, 29):  # from step 8 on the warm-up of the decay is over
+        previous, validated = result.history[epoch - 1]["weight"], result.history[epoch]["weight"]
+        stepped = task.weights[epoch + 2]  # the weight that the next epoch's loss saw: training went on from it
+        assert validated == pytest.approx((previous + stepped) / 2, abs=1e-5)
+    assert task.model[1].weight.item() == result.history[result.best_epoch - 1]["weight"]  # type: ignore[index, union-attr, operator]
+
+
+def test_an_averaged_run_resumes_to_the_same_weights(tmp_path: Path) -> None:
+    config = replace(CONFIG, average_decay=0.9)
+    whole = LineTask()
+    fit(whole, config, tmp_path / "whole", QUIET)
+    with pytest.raises(KeyboardInterrupt):
+        fit(LineTask(stop_after=3), config, tmp_path / "killed", QUIET)
+    resumed = LineTask()
+    fit(resumed, config, tmp_path / "killed", QUIET)
+    for name, value in whole.model.state_dict().items():
+        torch.testing.assert_close(resumed.model.state_dict()[name], value, rtol=0, atol=0)
