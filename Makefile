@@ -14,7 +14,7 @@ READY := $(VENV)/.ready
 STUBS := $(VENV)/.stubs
 PROTOS := $(shell find protos -name '*.proto')
 
-.PHONY: help setup protos demo up down train evaluate bench test lint types proto-lint format check clean
+.PHONY: help setup protos demo up down train evaluate bench test lint types proto-lint lock format check clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -66,6 +66,10 @@ types: setup ## Check types: mypy --strict on shared
 
 proto-lint: ## Check the contracts (needs npm)
 	$(BUF) lint
+
+lock: setup ## Write constraints.txt anew from what .venv holds
+	echo "# Exact versions of everything that \`make setup\` installs. Made by \`make lock\`." > constraints.txt
+	$(BIN)/python -m pip freeze --exclude-editable | sed 's/+cpu//' >> constraints.txt
 
 format: setup ## Rewrite the code in the house style
 	$(BIN)/ruff check --fix .
