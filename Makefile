@@ -31,7 +31,7 @@ $(READY): pyproject.toml constraints.txt
 	touch $@
 
 $(STUBS): $(PROTOS) protos/generate.py $(READY)
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python protos/generate.py 2>/dev/null
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python protos/generate.py
 	touch $@
 
 protos: $(STUBS) ## Generate the gRPC stubs into shared/recstack/api

@@ -22,7 +22,8 @@ def main() -> int:
     well_known = str(files("grpc_tools") / "_proto")
     status = protoc.main(
         ["protoc", f"-I{PROTOS}", f"-I{well_known}"]
-        + [f"--{kind}_out={OUT}" for kind in ("python", "grpc_python", "mypy", "mypy_grpc")]
+        + [f"--{kind}_out={OUT}" for kind in ("python", "grpc_python")]
+        + [f"--{kind}_out=quiet:{OUT}" for kind in ("mypy", "mypy_grpc")]
         + sources
     )
     for folder in [API, *(p for p in API.rglob("*") if p.is_dir())]:
