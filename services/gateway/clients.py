@@ -11,27 +11,11 @@ from recstack.api.features.v1 import features_pb2_grpc
 from recstack.api.ranking.v1 import ranking_pb2_grpc
 from recstack.api.retrieval.v1 import retrieval_pb2_grpc
 from recstack.config import Settings
-from recstack.errors import (
-    BundleError,
-    DeadlineError,
-    InvalidRequestError,
-    NotFoundError,
-    OverloadedError,
-    RecStackError,
-    UnavailableError,
-)
+from recstack.errors import DeadlineError, RecStackError, UnavailableError, error_kind
 from recstack.rpc.channel import aio_channel
 from services.gateway.pipeline.deadline import Deadline
 
 ResponseT = TypeVar("ResponseT")
-
-# Statuses whose details already say what is wrong with the request; they go to the caller word for word.
-_PASSED_ON: dict[grpc.StatusCode, type[RecStackError]] = {
-    grpc.StatusCode.INVALID_ARGUMENT: InvalidRequestError,
-    grpc.StatusCode.NOT_FOUND: NotFoundError,
-    grpc.StatusCode.FAILED_PRECONDITION: BundleError,
-    grpc.StatusCode.RESOURCE_EXHAUSTED: OverloadedError,
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,14 +36,15 @@ class Backend:
 
     def _translate(self, error: grpc.aio.AioRpcError) -> RecStackError:
         code, details = error.code(), error.details() or "no details"
-        if code in _PASSED_ON:
-            return _PASSED_ON[code](details)
+        kind = error_kind(code)
         if code is grpc.StatusCode.DEADLINE_EXCEEDED:
             return DeadlineError(f"{self.name} at {self.address} did not answer in time")
         if code is grpc.StatusCode.UNAVAILABLE:
             # What gRPC itself adds behind "last error" is about sockets and only repeats the address.
             return UnavailableError(f"{self.name} at {self.address} is unavailable ({details.partition('; last')[0]})")
-        return RecStackError(f"{self.name} at {self.address} failed with {code.name}; see its log")
+        if kind is RecStackError:
+            return RecStackError(f"{self.name} at {self.address} failed with {code.name}; see its log")
+        return kind(details)  # it already says what is wrong with the request; it goes to the caller word for word
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from recstack.api.retrieval.v1 import retrieval_pb2 as pb
 from recstack.api.retrieval.v1 import retrieval_pb2_grpc
 from recstack.bundle import BundleWatcher
 from recstack.config import RetrievalSettings
+from recstack.features.messages import history_columns, profile_ids
 from recstack.features.schema import SCHEMA
 from recstack.rpc.limits import check_range
 from services.retrieval.engine import RetrievalEngine
@@ -21,9 +22,7 @@ from services.retrieval.requests import (
     MAX_EXCLUDED,
     channel_result,
     channels_and_counts,
-    history_columns,
     item_filter,
-    profile_ids,
 )
 
 T = TypeVar("T")

@@ -68,3 +68,14 @@ class StackError(RecStackError):
     """The local stack cannot start or stop."""
 
     code = grpc.StatusCode.FAILED_PRECONDITION
+
+
+_BY_STATUS = {
+    kind.code: kind
+    for kind in (InvalidRequestError, NotFoundError, OverloadedError, DeadlineError, UnavailableError, BundleError)
+}
+
+
+def error_kind(code: grpc.StatusCode) -> type[RecStackError]:
+    """The class that a status received from a server stands for; RecStackError itself for one that none of ours is."""
+    return _BY_STATUS.get(code, RecStackError)

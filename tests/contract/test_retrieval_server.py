@@ -140,14 +140,14 @@ BAD_REQUESTS = {
         pb.RetrieveRequest(channels=POPULAR, history=History(item_ids=[1, 2], timestamps_ms=[1], ratings=[1, 1])),
         "parallel columns must have one length",
     ),
-    "negative item": (retrieve_request([-4]), "history.item_ids has -4; item ids are positive"),
+    "negative item": (retrieve_request([-4]), "history.item_ids[0] is -4; item ids are positive"),
     "history goes back": (
         pb.RetrieveRequest(channels=POPULAR, history=History(item_ids=[1, 2], timestamps_ms=[2, 1], ratings=[1, 1])),
-        "send events oldest first",
+        "send the history oldest first",
     ),
     "rating of 6": (
         pb.RetrieveRequest(channels=POPULAR, history=History(item_ids=[1], timestamps_ms=[1], ratings=[6])),
-        "outside 0..5",
+        "history.ratings[0] is 6",
     ),
     "unknown age": (retrieve_request([], profile=UserProfile(age=8)), "profile.age is 8"),
     "unknown genre": (retrieve_request([], filter=pb.ItemFilter(include_genres=[19])), "include_genres is 19"),

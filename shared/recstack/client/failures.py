@@ -3,20 +3,7 @@
 import grpc
 import grpc.aio
 
-from recstack.errors import (
-    BundleError,
-    DeadlineError,
-    InvalidRequestError,
-    NotFoundError,
-    OverloadedError,
-    RecStackError,
-    UnavailableError,
-)
-
-_BY_STATUS: dict[grpc.StatusCode, type[RecStackError]] = {
-    error.code: error
-    for error in (InvalidRequestError, NotFoundError, OverloadedError, DeadlineError, UnavailableError, BundleError)
-}
+from recstack.errors import DeadlineError, RecStackError, UnavailableError, error_kind
 
 # What gRPC's own core writes when the call never reached a server, or when its own timer ran out.
 _NOT_CONNECTED = ("failed to connect", "connections to all backends failing", "dns resolution failed")
@@ -33,5 +20,5 @@ def error_of(failure: grpc.RpcError, address: str, timeout: float) -> RecStackEr
         return DeadlineError(
             f"the gateway at {address} did not answer within {timeout:g} s; allow more time, or ask `recstack status`"
         )
-    kind = _BY_STATUS.get(status)
-    return kind(details) if kind else RecStackError(f"{address} answered {status.name}: {details}")
+    kind = error_kind(status)
+    return kind(details) if kind is not RecStackError else RecStackError(f"{address} answered {status.name}: {details}")

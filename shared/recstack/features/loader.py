@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from recstack.api.common.v1 import common_pb2
 from recstack.api.features.v1 import features_pb2, features_pb2_grpc
-from recstack.errors import BundleError, DataError, InvalidRequestError, RecStackError, UnavailableError
+from recstack.errors import BundleError, DataError, error_kind
 from recstack.features.schema import HISTORY_RECORD, ITEM, SCHEMA, USER, FeatureSet, encode_title
 from recstack.rpc.channel import sync_channel
 
@@ -28,11 +28,6 @@ CHUNK_BYTES = 1024 * 1024
 """Upper bound of a chunk's records and ids."""
 
 _ID_BYTES = 10  # the longest varint
-
-_ERRORS: dict[grpc.StatusCode, type[RecStackError]] = {
-    grpc.StatusCode.UNAVAILABLE: UnavailableError,
-    grpc.StatusCode.FAILED_PRECONDITION: BundleError,
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +136,7 @@ def load_bundle_features(
         try:
             reply = features_pb2_grpc.FeatureStoreServiceStub(channel).Load(chunks())
         except grpc.RpcError as error:
-            kind = _ERRORS.get(error.code(), InvalidRequestError)
+            kind = error_kind(error.code())
             raise kind(f"the feature store at {address} did not take the features: {error.details()}") from error
     return LoadCounts(reply.rows, reply.histories)
 
