@@ -40,8 +40,12 @@ class Task(Protocol[BatchT]):
     """
 
     name: str
-    model: nn.Module
     metric_name: str
+
+    @property
+    def model(self) -> nn.Module:
+        """What is trained, in place."""
+        ...
 
     def identity(self) -> Mapping[str, object]:
         """What decides the run beside FitConfig (model config, data, sampling); a checkpoint of another is not used."""

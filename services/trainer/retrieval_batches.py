@@ -1,4 +1,4 @@
-"""Training batches of the two-tower model: whole users, a few prefixes of each history, the likes that came after.
+"""Training batches of the two-tower model: a part of each history, a few prefixes of it, and all other likes.
 
 Shape legend: B users, L history steps, P prefixes, I items.
 """
@@ -22,31 +22,27 @@ NEVER = np.iinfo(np.int32).max
 
 @dataclass(frozen=True, slots=True)
 class RetrievalBatch:
-    """Users, the prefixes to learn from, and when each user first saw and liked each item.
+    """Users with a part of their history, the prefixes to learn from, and what the users saw and liked.
 
-    visible_BP int64: steps of the history that a prefix shows. moment_BP int64: the same counted from the user's first
-    event. usable_BP bool. seen_at_BI, liked_at_BI int32: position of the event, counted from the user's first; a
-    large number where there is none. weight_BI float32: what a like counts as a target, 1 for the latest event of the
-    training period, less for older ones. Column 0 is the unknown item.
+    Positions count a user's events from the first one. start_B int64: position where the shown part begins.
+    visible_BP int64: steps of that part that each prefix shows. seen_at_BI int32: position of the first event with each
+    item, a large number where there is none. weight_BI float32: what a like counts as a target, 1 for one at the end of
+    the training period, less for older ones, 0 where there is no like. Column 0 is the unknown item.
     """
 
     users: UserBatch
+    start_B: Tensor
     visible_BP: Tensor
-    moment_BP: Tensor
-    usable_BP: Tensor
     seen_at_BI: Tensor
-    liked_at_BI: Tensor
     weight_BI: Tensor
 
     def to(self, device: torch.device) -> "RetrievalBatch":
         """The same batch on another device."""
         return RetrievalBatch(
             self.users.to(device),
+            self.start_B.to(device),
             self.visible_BP.to(device),
-            self.moment_BP.to(device),
-            self.usable_BP.to(device),
             self.seen_at_BI.to(device),
-            self.liked_at_BI.to(device),
             self.weight_BI.to(device),
         )
 
@@ -92,8 +88,8 @@ class RetrievalBatches:
 
     def _batch(self, users_B: NDArray[np.int64], random: np.random.Generator) -> RetrievalBatch:
         counts_B, offsets_B = self._counts[users_B], self._offsets[users_B]
-        # A window of the history ends at a random event, so that prefixes of every age are learnt.
-        start_B = np.maximum(random.integers(1, counts_B + 1) - self._max_history, 0)
+        # The square makes early starts, hence long parts, more frequent.
+        start_B = (counts_B * random.random(len(users_B)) ** 2).astype(np.int64)
         length_B = np.minimum(counts_B - start_B, self._max_history)
         steps_BL = np.arange(length_B.max())
         inside_BL = steps_BL < length_B[:, None]
@@ -101,14 +97,12 @@ class RetrievalBatches:
         items_BL = np.where(inside_BL, self._items[event_BL], 0)
         ratings_BL = np.where(inside_BL, rating_ids(self._ratings[event_BL]), 0)
 
-        # Each prefix ends where an instant begins: ratings given in the same instant never explain each other.
+        # Each prefix ends where an instant begins: ratings given in the same instant do not explain each other.
         drawn_BP = random.integers(0, length_B[:, None], (len(users_B), self._prefixes))
-        drawn_BP[:, 0] = length_B - 1
         moment_BP = self._prior[(offsets_B + start_B)[:, None] + drawn_BP]
-        moment_BP[start_B == 0, 1:2] = 0  # one prefix is the empty history, that of a new user
         visible_BP = np.maximum(moment_BP - start_B[:, None], 0)
-        usable_BP = (visible_BP > 0) | (start_B == 0)[:, None]
-        seen_at_BI, liked_at_BI, weight_BI = self._moments(offsets_B, counts_B)
+        visible_BP[:, 0] = 0  # one prefix is the empty history, that of a new user
+        seen_at_BI, weight_BI = self._opinions(offsets_B, counts_B)
         return RetrievalBatch(
             UserBatch(
                 torch.from_numpy(self._profiles[users_B]),
@@ -116,28 +110,23 @@ class RetrievalBatches:
                 torch.from_numpy(ratings_BL),
                 torch.from_numpy(length_B),
             ),
+            torch.from_numpy(start_B),
             torch.from_numpy(visible_BP),
-            torch.from_numpy(moment_BP),
-            torch.from_numpy(usable_BP),
             torch.from_numpy(seen_at_BI),
-            torch.from_numpy(liked_at_BI),
             torch.from_numpy(weight_BI),
         )
 
-    def _moments(
+    def _opinions(
         self, offsets_B: NDArray[np.int64], counts_B: NDArray[np.int64]
-    ) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.float32]]:
-        """[B, I+1] position of the event in which each user first saw, and liked, each item, and the like's weight."""
+    ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+        """[B, I+1] position of the event in which each user first saw each item, and the weight of the last like."""
         row = np.repeat(np.arange(len(counts_B)), counts_B)
         position = np.arange(len(row)) - np.repeat(np.cumsum(counts_B) - counts_B, counts_B)
         event = np.repeat(offsets_B, counts_B) + position
         seen_at_BI = np.full((len(counts_B), self._num_items + 1), NEVER, np.int32)
-        liked_at_BI = seen_at_BI.copy()
-        # Written backwards, so that of several events of one item the first stays.
-        backwards = slice(None, None, -1)
-        seen_at_BI[row[backwards], self._items[event][backwards]] = position[backwards]
-        liked = self._ratings[event] >= LIKED_FROM
-        liked_at_BI[row[liked][backwards], self._items[event[liked]][backwards]] = position[liked][backwards]
+        # Written backwards, so that of several events with one item the first stays.
+        seen_at_BI[row[::-1], self._items[event][::-1]] = position[::-1]
         weight_BI = np.zeros(seen_at_BI.shape, np.float32)
-        weight_BI[row[liked][backwards], self._items[event[liked]][backwards]] = self._weights[event[liked]][backwards]
-        return seen_at_BI, liked_at_BI, weight_BI
+        liked = self._ratings[event] >= LIKED_FROM
+        weight_BI[row[liked], self._items[event[liked]]] = self._weights[event[liked]]
+        return seen_at_BI, weight_BI

@@ -30,7 +30,7 @@ MIN_WEIGHT = 1e-9
 class RetrievalPreset:
     """One dial for the size of a two-tower training run.
 
-    horizon: how many of a user's next events may be targets of a prefix.
+    half_life_days: the age, at the end of the training period, at which a like counts half as a target.
     """
 
     fit: FitConfig
@@ -43,22 +43,23 @@ class RetrievalPreset:
     max_history: int = 200
     users_per_batch: int = 32
     prefixes_per_user: int = 8
-    horizon: int = 1_000_000
     half_life_days: float = 60.0
 
 
 RETRIEVAL_PRESETS: dict[str, RetrievalPreset] = {
-    "quick": RetrievalPreset(fit=FitConfig(epochs=8, learning_rate=5e-3, max_minutes=0.75)),
-    "full": RetrievalPreset(fit=FitConfig(epochs=30, learning_rate=5e-3, patience=8, max_minutes=6.0)),
+    "quick": RetrievalPreset(fit=FitConfig(epochs=5, learning_rate=5e-3, max_minutes=0.75, average_decay=0.99)),
+    "full": RetrievalPreset(
+        fit=FitConfig(epochs=24, learning_rate=5e-3, patience=5, max_minutes=6.0, average_decay=0.995)
+    ),
 }
 
 
 class RetrievalTask:
     """Two-tower training on the events before the validation period, judged by protocol T1 on that period.
 
-    Loss of a prefix: cross-entropy between the softmax over the items that the user had not seen at that moment and
-    the uniform distribution over those among them that the user came to like. What is asked for when serving is the
-    set of coming likes, so the next event alone is a poorer target.
+    Loss of a prefix: cross-entropy between the softmax over the items that the prefix does not show and the user's
+    likes among them, earlier ones included. Only what comes later would be a poorer target: in one sitting people
+    rate the well-known first, so late likes of a sitting are obscure, and those of the next visit are not.
     """
 
     name = "retrieval"
@@ -109,27 +110,26 @@ class RetrievalTask:
         return _Epoch(self._batches, self._seed, epoch)
 
     def samples(self, batch: RetrievalBatch) -> int:
-        """Prefixes with a loss."""
-        return int(batch.usable_BP.sum())
+        """Prefixes."""
+        return batch.visible_BP.numel()
 
     def loss(self, batch: RetrievalBatch) -> Tensor:
         """Mean cross-entropy of the batch's prefixes that have a target."""
         batch = batch.to(self._device)
         users_BPD = self.model.encode_prefixes(batch.users, self.table, batch.visible_BP) / self.model.temperature
         items_ID = self.model.encode_items(self.table)
-        moment_BP1 = batch.moment_BP.unsqueeze(2).int()
-        seen_BPI = batch.seen_at_BI.unsqueeze(1) < moment_BP1
-        liked_at_B1I = batch.liked_at_BI.unsqueeze(1)
-        target_BPI = ~seen_BPI & (liked_at_B1I >= moment_BP1) & (liked_at_B1I < moment_BP1 + self._preset.horizon)
-        seen_BPI[..., 0] = True  # the unknown item is no candidate
-        normaliser_BP = (users_BPD @ items_ID.T).masked_fill_(seen_BPI, -torch.inf).logsumexp(2)
+        position_BPI = batch.seen_at_BI.unsqueeze(1) - batch.start_B.int()[:, None, None]
+        shown_BPI = (position_BPI >= 0) & (position_BPI < batch.visible_BP.int().unsqueeze(2))
+        target_BPI = ~shown_BPI & (batch.weight_BI > 0).unsqueeze(1)
+        shown_BPI[..., 0] = True  # the unknown item is no candidate
+        normaliser_BP = (users_BPD @ items_ID.T).masked_fill_(shown_BPI, -torch.inf).logsumexp(2)
         # The mean logit of the targets is the logit of their mean: a matrix product, not a pass over all logits.
         weight_BPI = target_BPI * batch.weight_BI.unsqueeze(1)
         weight_BP = weight_BPI.sum(2)
         targets_BPD = weight_BPI @ items_ID / weight_BP.clamp(min=MIN_WEIGHT).unsqueeze(2)
         loss_BP = normaliser_BP - (users_BPD * targets_BPD).sum(2)
         # A prefix counts as much as its targets do on average.
-        prefix_weight_BP = batch.usable_BP * weight_BP / target_BPI.sum(2).clamp(min=1)
+        prefix_weight_BP = weight_BP / target_BPI.sum(2).clamp(min=1)
         return (loss_BP * prefix_weight_BP).sum() / prefix_weight_BP.sum().clamp(min=MIN_WEIGHT)
 
     def validate(self) -> dict[str, float]:

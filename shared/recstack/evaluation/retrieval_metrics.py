@@ -27,23 +27,28 @@ def rank_unseen(scores_QI: NDArray[np.float32], seen: csr_matrix, depth: int) ->
     unseen_QI = np.array(scores_QI, np.float32)
     unseen_QI[seen.nonzero()] = EXCLUDED
     depth = min(depth, unseen_QI.shape[1])
-    return np.argsort(-unseen_QI, axis=1, kind="stable")[:, :depth].astype(np.int64)
+    ranked_QI: NDArray[np.int64] = np.argsort(-unseen_QI, axis=1, kind="stable")
+    best_QK: NDArray[np.int64] = ranked_QI[:, :depth]
+    return best_QK
 
 
 def hits(ranked_QK: NDArray[np.int64], truth: csr_matrix) -> NDArray[np.bool_]:
     """[Q, K] whether each ranked item is true."""
     cases = np.arange(len(ranked_QK))[:, None]
-    return np.asarray(truth[cases, ranked_QK].toarray(), np.bool_)
+    found: NDArray[np.bool_] = truth[cases, ranked_QK].toarray().astype(np.bool_)
+    return found
 
 
 def truth_counts(truth: csr_matrix) -> NDArray[np.int64]:
     """[Q] how many true items each case has."""
-    return np.diff(truth.indptr).astype(np.int64)
+    counts_Q: NDArray[np.int64] = np.diff(truth.indptr).astype(np.int64)
+    return counts_Q
 
 
 def hit_rate(hits_QK: NDArray[np.bool_], k: int) -> NDArray[np.float64]:
     """[Q] 1 where any true item is among the first k."""
-    return hits_QK[:, :k].any(axis=1).astype(np.float64)
+    any_Q: NDArray[np.bool_] = hits_QK[:, :k].any(axis=1)
+    return any_Q.astype(np.float64)
 
 
 def recall(hits_QK: NDArray[np.bool_], counts_Q: NDArray[np.int64], k: int) -> NDArray[np.float64]:

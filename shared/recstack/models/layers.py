@@ -93,7 +93,7 @@ class CausalSelfAttention(nn.Module):
         """What the steps at `positions_BP` see, [B, P, D]; `looking_BPD` are those steps, `steps_BLD` all of them."""
         users, length, dim = steps_BLD.shape
         query_BHPE = self._heads(self.query(looking_BPD))
-        key_BHLE, value_BHLE = (self._heads(part) for part in self.key_value(steps_BLD).chunk(2, dim=2))
+        key_BHLE, value_BHLE = (self._heads(part) for part in self.key_value(steps_BLD).split(dim, dim=2))
         attended_BHPE = functional.scaled_dot_product_attention(
             query_BHPE, key_BHLE, value_BHLE, attn_mask=self._bias(positions_BP, length)
         )
@@ -101,7 +101,8 @@ class CausalSelfAttention(nn.Module):
         return joined_BPD
 
     def _heads(self, vectors_BPD: Tensor) -> Tensor:
-        return vectors_BPD.unflatten(2, (self.heads, -1)).transpose(1, 2)
+        users, steps, dim = vectors_BPD.shape
+        return vectors_BPD.view(users, steps, self.heads, dim // self.heads).transpose(1, 2)
 
     def _bias(self, positions_BP: Tensor, length: int) -> Tensor:
         """[B, H, P, L] added to the attention logits: the distance's bias, minus infinity for later steps."""
@@ -137,8 +138,8 @@ class AttentionBlock(nn.Module):
         normed_BLD = self.attention_norm(steps_BLD)
         seen_BPD = self.attention(normed_BLD, take_steps(normed_BLD, positions_BP), positions_BP)
         states_BPD = take_steps(steps_BLD, positions_BP) + self.dropout(seen_BPD)
-        added_BPD: Tensor = self.dropout(self.feed_forward(self.forward_norm(states_BPD)))
-        return states_BPD + added_BPD
+        output_BPD: Tensor = states_BPD + self.dropout(self.feed_forward(self.forward_norm(states_BPD)))
+        return output_BPD
 
 
 def take_steps(steps_BLD: Tensor, positions_BP: Tensor) -> Tensor:

@@ -65,6 +65,8 @@ class TwoTower(nn.Module):
 
         self.history_items = ItemEmbedding(config.num_items, width, config.id_dropout)
         self.rating_embedding = embedding(NUM_RATING_IDS, width)
+        self.rating_scale = nn.Embedding(NUM_RATING_IDS, width)
+        nn.init.zeros_(self.rating_scale.weight)
         self.step_dropout = nn.Dropout(config.dropout)
         self.blocks = nn.ModuleList(AttentionBlock(width, config.heads, config.dropout) for _ in range(config.blocks))
         self.state_norm = nn.LayerNorm(width)
@@ -99,7 +101,9 @@ class TwoTower(nn.Module):
 
     def _encode(self, batch: UserBatch, history_items_IW: Tensor, visible_BP: Tensor) -> Tensor:
         items_BLW = history_items_IW[batch.items_BL]
-        steps_BLW = self.step_dropout(items_BLW + self.rating_embedding(batch.ratings_BL))
+        # Scaled, not only shifted: a disliked item must be able to count against its like in a sum of steps.
+        rated_BLW = items_BLW * (1.0 + self.rating_scale(batch.ratings_BL)) + self.rating_embedding(batch.ratings_BL)
+        steps_BLW = self.step_dropout(rated_BLW)
         last_BP = (visible_BP - 1).clamp(min=0)
         states_BLW = steps_BLW
         everywhere_1L = torch.arange(steps_BLW.shape[1], device=steps_BLW.device).unsqueeze(0)
