@@ -47,8 +47,8 @@ def truth_counts(truth: csr_matrix) -> NDArray[np.int64]:
 
 def hit_rate(hits_QK: NDArray[np.bool_], k: int) -> NDArray[np.float64]:
     """[Q] 1 where any true item is among the first k."""
-    any_Q: NDArray[np.bool_] = hits_QK[:, :k].any(axis=1)
-    return any_Q.astype(np.float64)
+    found_Q: NDArray[np.int64] = hits_QK[:, :k].sum(axis=1)
+    return (found_Q > 0).astype(np.float64)
 
 
 def recall(hits_QK: NDArray[np.bool_], counts_Q: NDArray[np.int64], k: int) -> NDArray[np.float64]:
