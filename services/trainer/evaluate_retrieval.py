@@ -23,7 +23,7 @@ Scores = Callable[[RetrievalCases], NDArray[np.float32]]
 BaselineT = TypeVar("BaselineT", Popularity, ItemKNN, ImplicitALS)
 RANKS = 500
 
-HALF_LIVES_DAYS = (None, 365.0, 60.0, 14.0)
+HALF_LIVES_DAYS = (None, 60.0, 14.0, 5.0)
 KNN_SETTINGS = ((100, 0.0), (500, 20.0), (4000, 20.0))
 ALS_SETTINGS = ((16, 2.0), (32, 2.0), (32, 0.5))
 """What the baselines choose from on validation: half-life; neighbours and shrink; factors and confidence."""
@@ -70,16 +70,11 @@ def retrieval_baselines(
     dataset: Dataset, split: TemporalSplit, validation: RetrievalCases, seed: int = 0
 ) -> dict[str, Scores]:
     """Popularity, item-kNN and matrix factorization, each with the settings that are best on `validation`."""
-    train = split.train
-    events = Events(*(getattr(dataset.events, name)[train] for name in Events.__dataclass_fields__))
-    num_users, num_items = len(dataset.users.ids), len(dataset.items.ids)
-    popularity = _best(
-        [Popularity(decayed_popularity(events, num_items, days)) for days in HALF_LIVES_DAYS], validation
-    )
-    liked = events.rating >= LIKED_FROM
-    likes_UI = csr_matrix(
-        (np.ones(int(liked.sum()), np.float32), (events.user[liked], events.item[liked])), (num_users, num_items)
-    )
+    train, num_users, num_items = split.train, len(dataset.users.ids), len(dataset.items.ids)
+    liked = np.flatnonzero(dataset.events.rating[train] >= LIKED_FROM)
+    likes = Events(*(getattr(dataset.events, name)[train][liked] for name in Events.__dataclass_fields__))
+    popularity = _best([Popularity(decayed_popularity(likes, num_items, days)) for days in HALF_LIVES_DAYS], validation)
+    likes_UI = csr_matrix((np.ones(len(likes), np.float32), (likes.user, likes.item)), (num_users, num_items))
     likes_UI.data[:] = 1.0
     knn = _best([ItemKNN(likes_UI, popularity, *setting) for setting in KNN_SETTINGS], validation)
     als = _best([ImplicitALS(likes_UI, popularity, *setting, seed=seed) for setting in ALS_SETTINGS], validation)

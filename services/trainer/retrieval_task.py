@@ -30,7 +30,9 @@ MIN_WEIGHT = 1e-9
 class RetrievalPreset:
     """One dial for the size of a two-tower training run.
 
-    half_life_days: the age, at the end of the training period, at which a like counts half as a target.
+    max_history: events that the model is given when it serves. part_length: events of a user's history in a training
+    step, which may be more: longer parts make better models for short histories too. half_life_days: the age, at
+    the end of the training period, at which a like counts half as a target.
     """
 
     fit: FitConfig
@@ -40,7 +42,8 @@ class RetrievalPreset:
     blocks: int = 1
     dropout: float = 0.1
     id_dropout: float = 0.1
-    max_history: int = 200
+    max_history: int = 50
+    part_length: int = 200
     users_per_batch: int = 32
     prefixes_per_user: int = 8
     half_life_days: float = 60.0
@@ -49,7 +52,7 @@ class RetrievalPreset:
 RETRIEVAL_PRESETS: dict[str, RetrievalPreset] = {
     "quick": RetrievalPreset(fit=FitConfig(epochs=5, learning_rate=5e-3, max_minutes=0.75, average_decay=0.99)),
     "full": RetrievalPreset(
-        fit=FitConfig(epochs=24, learning_rate=5e-3, patience=5, max_minutes=6.0, average_decay=0.995)
+        fit=FitConfig(epochs=14, learning_rate=5e-3, patience=5, max_minutes=6.0, average_decay=0.995)
     ),
 }
 
@@ -77,7 +80,7 @@ class RetrievalTask:
             dataset,
             sequences,
             int(dataset.events.timestamp_ms[split.validation.start]),
-            max_history=preset.max_history,
+            part_length=preset.part_length,
             users_per_batch=preset.users_per_batch,
             prefixes_per_user=preset.prefixes_per_user,
             half_life_days=preset.half_life_days,

@@ -22,16 +22,20 @@ SPLIT = temporal_split(WORLD)
 SEQUENCES = UserSequences.build(WORLD.events, 300)
 CUT_MS = int(WORLD.events.timestamp_ms[SPLIT.validation.start])
 PRESET = RetrievalPreset(
-    fit=FitConfig(epochs=4, learning_rate=5e-3, max_minutes=1.0), width=16, vector_dim=16, max_history=20
+    fit=FitConfig(epochs=4, learning_rate=5e-3, max_minutes=1.0),
+    width=16,
+    vector_dim=16,
+    max_history=20,
+    part_length=30,
 )
 
 
-def batches(max_history: int = 20) -> RetrievalBatches:
+def batches(part_length: int = 20) -> RetrievalBatches:
     return RetrievalBatches(
         WORLD,
         SEQUENCES,
         CUT_MS,
-        max_history=max_history,
+        part_length=part_length,
         users_per_batch=300,
         prefixes_per_user=6,
         half_life_days=30.0,
@@ -44,9 +48,9 @@ def users_in_order(seed: int, epoch: int) -> list[int]:
     return [int(user) for user in np.random.default_rng([seed, epoch]).permutation(with_events)]
 
 
-@pytest.mark.parametrize("max_history", [20, 500])
-def test_a_prefix_shows_consecutive_events_from_before_the_cut(max_history: int) -> None:
-    batch = next(batches(max_history).epoch(0, 0))
+@pytest.mark.parametrize("part_length", [20, 500])
+def test_a_prefix_shows_consecutive_events_from_before_the_cut(part_length: int) -> None:
+    batch = next(batches(part_length).epoch(0, 0))
     events, lengths = WORLD.events, set()
     for row, user in enumerate(users_in_order(0, 0)):
         rows, start = SEQUENCES.of(user), int(batch.start_B[row])
@@ -60,7 +64,7 @@ def test_a_prefix_shows_consecutive_events_from_before_the_cut(max_history: int)
             if visible:
                 assert events.timestamp_ms[shown[-1]] < events.timestamp_ms[rows[start + visible]]
             lengths.add(visible)
-    assert max(lengths) > (15 if max_history == 20 else 40)
+    assert max(lengths) > (15 if part_length == 20 else 40)
 
 
 def test_opinions_are_those_before_the_cut_with_their_age_as_weight() -> None:

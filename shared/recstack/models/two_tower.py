@@ -28,7 +28,7 @@ class TwoTowerConfig:
     """Sizes of a two-tower model.
 
     vector_dim is D, what the index holds; width is W, the towers' inner width. max_history is the number of most
-    recent events that the model is trained for and served with. id_dropout is the share of items whose id is hidden
+    recent events that the model is given when it serves. id_dropout is the share of items whose id is hidden
     in a training step (see `ItemEmbedding`).
     """
 
