@@ -47,4 +47,5 @@ class TrainingProgress:
             f"{metric_name} {row[metric_name]:.4f}  {row['samples_per_second']:,.0f} samples/s  "
             f"{row['seconds']:.0f} s{mark}",
             highlight=False,
+            soft_wrap=True,
         )

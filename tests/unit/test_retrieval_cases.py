@@ -1,5 +1,7 @@
 """Who is judged, on what, and that nothing after the cut leaks into what a model is given."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -43,6 +45,20 @@ def test_model_input_is_the_end_of_the_history() -> None:
         assert batch.lengths_B[case] == len(rows)
         assert batch.items_BL[case, : len(rows)].tolist() == (WORLD.events.item[rows] + 1).tolist()
         assert batch.ratings_BL[case, : len(rows)].tolist() == WORLD.events.rating[rows].astype(int).tolist()
+
+
+def test_an_item_liked_again_is_not_a_truth() -> None:
+    """The ranking leaves out what was seen, so a truth that was seen could never be found."""
+    events = WORLD.events
+    row = int(SEQUENCES.of(int(events.user[SPLIT.test.start]))[0])
+    assert row < SPLIT.test.start
+    item = events.item.copy()
+    item[SPLIT.test.start] = item[row]
+    rating = events.rating.copy()
+    rating[SPLIT.test.start] = 5.0
+    again = replace(WORLD, events=replace(events, item=item, rating=rating))
+    cases = RetrievalCases.build(again, SEQUENCES, SPLIT.test)
+    assert cases.truth.multiply(cases.seen).nnz == 0
 
 
 def test_a_window_without_likes_is_an_error() -> None:
