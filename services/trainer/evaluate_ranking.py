@@ -10,7 +10,8 @@ from recstack.data.splits import TemporalSplit
 from recstack.evaluation.ctr_baselines import CTR_BASELINES, LabelledEvents
 from recstack.evaluation.ranking_metrics import auc, calibration_error, gauc, logloss
 from recstack.models.dien import DIEN
-from services.trainer.ranking_predict import HistoryAt, item_table
+from services.trainer.items import item_table
+from services.trainer.ranking_predict import HistoryAt
 from services.trainer.ranking_segments import liked
 
 

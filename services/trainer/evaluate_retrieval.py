@@ -17,7 +17,8 @@ from recstack.evaluation.popularity import Popularity, decayed_popularity
 from recstack.evaluation.retrieval_cases import LIKED_FROM, RetrievalCases
 from recstack.evaluation.retrieval_metrics import rank_unseen, retrieval_metrics
 from recstack.models.two_tower import TwoTower
-from services.trainer.retrieval_task import item_table, two_tower_scores
+from services.trainer.items import item_table
+from services.trainer.retrieval_task import two_tower_scores
 
 Scores = Callable[[RetrievalCases], NDArray[np.float32]]
 BaselineT = TypeVar("BaselineT", Popularity, ItemKNN, ImplicitALS)
@@ -31,19 +32,20 @@ ALS_SETTINGS = ((16, 2.0), (32, 2.0), (32, 0.5))
 
 @dataclass(frozen=True, slots=True)
 class RetrievalRow:
-    """One model's figures on one group of users; `users` is the size of the group."""
+    """One model's figures. The last two are for users with and without a history; nan where there are none."""
 
-    model: str
+    name: str
     recall_at_20: float
     recall_at_100: float
     recall_at_500: float
     ndcg_at_20: float
     coverage_at_20: float
-    users: int
+    recall_at_100_with_history: float
+    recall_at_100_no_history: float
 
 
 def evaluate_retrieval(model: TwoTower, dataset: Dataset, split: TemporalSplit, seed: int = 0) -> list[RetrievalRow]:
-    """Rows of the test period: ours and the baselines for all users, then for users with and without a history.
+    """Figures of the test period for `model` and for the baselines.
 
     The baselines learn from the same training period as the model, are tuned on the validation period, and see the
     same history of a user. Test is read once.
@@ -56,14 +58,7 @@ def evaluate_retrieval(model: TwoTower, dataset: Dataset, split: TemporalSplit, 
         "two-tower": lambda cases: two_tower_scores(model, table, cases),
         **retrieval_baselines(dataset, split, validation, seed),
     }
-    ranked = {name: rank_unseen(scores(test), test.seen, RANKS) for name, scores in models.items()}
-    groups = {"": np.ones(len(test), np.bool_), ", with history": test.warm, ", no history": ~test.warm}
-    return [
-        _row(name + group, ranked_QK[chosen], test.truth[chosen])
-        for group, chosen in groups.items()
-        if chosen.any()
-        for name, ranked_QK in ranked.items()
-    ]
+    return [_row(name, rank_unseen(scores(test), test.seen, RANKS), test) for name, scores in models.items()]
 
 
 def retrieval_baselines(
@@ -89,14 +84,21 @@ def _best(models: list[BaselineT], validation: RetrievalCases) -> BaselineT:
     return max(models, key=recall)
 
 
-def _row(name: str, ranked_QK: NDArray[np.int64], truth: csr_matrix) -> RetrievalRow:
-    metrics = retrieval_metrics(ranked_QK, truth)
+def _row(name: str, ranked_QK: NDArray[np.int64], cases: RetrievalCases) -> RetrievalRow:
+    metrics = retrieval_metrics(ranked_QK, cases.truth)
+
+    def recall_of(chosen: NDArray[np.bool_]) -> float:
+        if not chosen.any():
+            return float("nan")
+        return retrieval_metrics(ranked_QK[chosen], cases.truth[chosen], recall_at=(100,))["recall@100"]
+
     return RetrievalRow(
-        model=name,
+        name=name,
         recall_at_20=metrics["recall@20"],
         recall_at_100=metrics["recall@100"],
         recall_at_500=metrics["recall@500"],
         ndcg_at_20=metrics["ndcg@20"],
         coverage_at_20=metrics["coverage@20"],
-        users=len(ranked_QK),
+        recall_at_100_with_history=recall_of(cases.warm),
+        recall_at_100_no_history=recall_of(~cases.warm),
     )

@@ -6,11 +6,9 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
-from recstack.evaluation.popularity import decayed_popularity
 
 from recstack.bundle import BundleStore, Manifest
 from recstack.data import Dataset, UserSequences
-from recstack.features.catalogue import Catalogue
 from recstack.features.loader import write_feature_files
 from recstack.models.dien import DIEN
 from recstack.models.rankers import save_ranker
@@ -18,6 +16,7 @@ from recstack.models.retrieval_index import build_index, save_index
 from recstack.models.retrievers import save_retriever
 from recstack.models.two_tower import TwoTower
 from services.trainer.golden import write_golden
+from services.trainer.items import make_catalogue
 
 
 def publish(
@@ -50,9 +49,3 @@ def write_bundle(folder: Path, dataset: Dataset, two_tower: TwoTower, ranker: DI
     write_feature_files(folder, dataset)
     sequences = UserSequences.build(dataset.events, len(dataset.users.ids))
     write_golden(folder / "golden.npz", dataset, sequences, catalogue, ranker)
-
-
-def make_catalogue(dataset: Dataset) -> Catalogue:
-    """The items of a dataset with their popularity at its end."""
-    items, events = dataset.items, dataset.events
-    return Catalogue(items.ids, items.years, items.genres, decayed_popularity(events, len(items.ids)))

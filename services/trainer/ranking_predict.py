@@ -7,16 +7,10 @@ from numpy.typing import NDArray
 from recstack.data.dataset import Dataset, Events
 from recstack.data.sequences import UserSequences
 from recstack.features.batch import user_batch
-from recstack.features.catalogue import Catalogue, ItemTable
+from recstack.features.catalogue import ItemTable
 from recstack.models.dien import DIEN
 
 ROWS_PER_BATCH = 512
-
-
-def item_table(dataset: Dataset) -> ItemTable:
-    """The item features of a dataset as models take them; no popularity is needed for that."""
-    items = dataset.items
-    return Catalogue(items.ids, items.years, items.genres, np.zeros(len(items.ids), np.float32)).item_table()
 
 
 class HistoryAt:

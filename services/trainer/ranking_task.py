@@ -16,7 +16,8 @@ from recstack.evaluation.ranking_metrics import auc, gauc, logloss
 from recstack.models.devices import resolve_device
 from recstack.models.dien import DIEN, DIENConfig
 from services.trainer.fit import FitConfig, FitResult, fit
-from services.trainer.ranking_predict import HistoryAt, item_table
+from services.trainer.items import item_table
+from services.trainer.ranking_predict import HistoryAt
 from services.trainer.ranking_segments import SegmentBatch, SegmentData, SegmentEpoch, liked
 
 ITEM_PRIOR_ROWS = 20.0

@@ -15,11 +15,12 @@ from recstack.data.sequences import UserSequences
 from recstack.data.splits import TemporalSplit
 from recstack.evaluation.retrieval_cases import RetrievalCases
 from recstack.evaluation.retrieval_metrics import rank_unseen, retrieval_metrics
-from recstack.features.catalogue import Catalogue, ItemTable
+from recstack.features.catalogue import ItemTable
 from recstack.models.devices import resolve_device
 from recstack.models.two_tower import TwoTower, TwoTowerConfig
 from services.trainer.checkpoint import seed_everything
 from services.trainer.fit import FitConfig, FitResult, fit
+from services.trainer.items import item_table
 from services.trainer.retrieval_batches import RetrievalBatch, RetrievalBatches
 
 USERS_PER_ENCODING = 256
@@ -152,12 +153,6 @@ class _Epoch:
 
     def __iter__(self) -> Iterator[RetrievalBatch]:
         return self.source.epoch(self.seed, self.epoch)
-
-
-def item_table(dataset: Dataset) -> ItemTable:
-    """The model's item features of a dataset's items."""
-    items = dataset.items
-    return Catalogue(items.ids, items.years, items.genres, np.zeros(len(items.ids), np.float32)).item_table()
 
 
 @torch.no_grad()

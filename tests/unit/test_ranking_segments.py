@@ -9,7 +9,8 @@ from recstack.data.sequences import UserSequences
 from recstack.data.synthetic import synthetic_world
 from recstack.features.batch import user_batch
 from recstack.models.dien import DIEN, DIENConfig
-from services.trainer.ranking_predict import HistoryAt, item_table
+from services.trainer.items import item_table
+from services.trainer.ranking_predict import HistoryAt
 from services.trainer.ranking_segments import SegmentData, SegmentEpoch, liked
 
 MAX_HISTORY = 10

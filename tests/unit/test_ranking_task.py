@@ -12,7 +12,8 @@ from recstack.data.synthetic import synthetic_world
 from recstack.models.dien import DIEN
 from services.trainer.evaluate_ranking import evaluate_ranking
 from services.trainer.fit import FitConfig, FitResult
-from services.trainer.ranking_predict import HistoryAt, item_table
+from services.trainer.items import item_table
+from services.trainer.ranking_predict import HistoryAt
 from services.trainer.ranking_segments import liked
 from services.trainer.ranking_task import RANKING_PRESETS, events_before, set_item_bias, train_ranking
 
