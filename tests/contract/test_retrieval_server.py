@@ -120,6 +120,21 @@ async def test_a_new_user_is_recalled_by_all_but_item_to_item(service: Service) 
     assert all(result.error == "" for result in reply.results)
 
 
+async def test_a_large_catalogue_is_answered_from_the_graph_in_the_same_words(tmp_path: Path) -> None:
+    store = BundleStore(str(tmp_path / "bundles"))
+    version = publish_bundle(store, tmp_path / "work", ITEMS, graph=True)
+    assert engine_of(store, version).large
+    ids = store.open(version).catalogue().ids[:6].tolist()
+    async with running(tmp_path) as service:
+        reply = await service.stub.Retrieve(
+            retrieve_request(ids, filter=pb.ItemFilter(exclude_item_ids=ids)), timeout=30
+        )
+        code, _ = await refusal(service.stub.SimilarItems(pb.SimilarItemsRequest(item_id=10**9, k=5)))
+    assert [(len(result.item_ids), result.error) for result in reply.results] == [(20, "")] * 4
+    assert not {item for result in reply.results for item in result.item_ids} & set(ids)
+    assert code == grpc.StatusCode.NOT_FOUND
+
+
 async def test_similar_items_leave_out_the_item_itself(service: Service) -> None:
     item = int(service.store.open(service.store.active() or "").catalogue().ids[3])
     reply = await service.stub.SimilarItems(pb.SimilarItemsRequest(item_id=item, k=10))

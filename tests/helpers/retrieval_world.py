@@ -33,10 +33,12 @@ def random_model(items: int, seed: int = 0) -> TwoTower:
     return model.eval()
 
 
-def write_bundle(folder: Path, items: int, seed: int = 0, *, index_items: int | None = None) -> None:
+def write_bundle(
+    folder: Path, items: int, seed: int = 0, *, index_items: int | None = None, graph: bool = False
+) -> None:
     """All files of a bundle; those that retrieval does not read hold a line of text.
 
-    index_items: hold another number of items in the index than in the catalogue.
+    index_items: hold another number of items in the index than in the catalogue. graph: index as if it were large.
     """
     for name in REQUIRED_FILES:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -48,13 +50,19 @@ def write_bundle(folder: Path, items: int, seed: int = 0, *, index_items: int | 
     with torch.inference_mode():
         vectors = model.encode_items(catalogue.item_table())[1:].numpy()
     np.save(folder / "retrieval/item_vectors.npy", vectors)
-    save_index(build_index(vectors[:index_items]), folder / "retrieval/index.faiss")
+    save_index(build_index(vectors[:index_items], exact_items=0 if graph else items), folder / "retrieval/index.faiss")
 
 
 def publish_bundle(
-    store: BundleStore, folder: Path, items: int, seed: int = 0, *, index_items: int | None = None
+    store: BundleStore,
+    folder: Path,
+    items: int,
+    seed: int = 0,
+    *,
+    index_items: int | None = None,
+    graph: bool = False,
 ) -> str:
     """Publish and activate a random bundle; returns its version."""
-    write_bundle(folder, items, seed, index_items=index_items)
+    write_bundle(folder, items, seed, index_items=index_items, graph=graph)
     manifest = store.publish(folder, dataset="random", models={"retrieval": "two_tower"}, metrics={})
     return store.activate(manifest.version).version
