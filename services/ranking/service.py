@@ -37,6 +37,10 @@ Scores = NDArray[np.float32]
 class BundleScorer(Protocol):
     """What the service needs of a loaded ranker; see `Scorer`."""
 
+    @property
+    def max_history(self) -> int:
+        """How many of the last events are used."""
+
     def score(self, queries: Sequence[RankQuery]) -> list[Scores]:
         """Probabilities of each query's items."""
 
@@ -128,13 +132,13 @@ class RankingService:
 
         Raises InvalidRequestError, OverloadedError, DeadlineError, and BundleError when no bundle is active.
         """
-        self._watcher.require()
+        scorer = self._watcher.require().model
         limits = self._settings
         query = read_query(request, max_items=limits.max_candidates, max_history=limits.max_history)
         if request.budget_ms:
             budget = request.budget_ms / 1000
             seconds_left = budget if seconds_left is None else min(budget, seconds_left)
-        answer = await self._ranks.submit(query, _shape(query), seconds_left)
+        answer = await self._ranks.submit(query, _shape(query, scorer), seconds_left)
         return RankResponse(
             scores=answer.result.scores.tolist(),
             bundle_version=answer.result.bundle_version,
@@ -146,10 +150,10 @@ class RankingService:
 
     async def attribute(self, request: AttributeRequest, seconds_left: float | None = None) -> AttributeResponse:
         """Score a few items and say how much each history event weighed. Errors as in `rank`."""
-        self._watcher.require()
+        scorer = self._watcher.require().model
         limits = self._settings
         query = read_query(request, max_items=limits.max_attributed_items, max_history=limits.max_history)
-        answer = await self._attributions.submit(query, _shape(query), seconds_left)
+        answer = await self._attributions.submit(query, _shape(query, scorer), seconds_left)
         return AttributeResponse(
             scores=answer.result.scores.tolist(),
             attention=answer.result.attention.ravel().tolist(),
@@ -191,5 +195,6 @@ def _scorer_loader(ranking: RankingSettings) -> Callable[[Path], BundleScorer]:
     return lambda folder: Scorer.load(folder, device, ranking.threads)
 
 
-def _shape(query: RankQuery) -> tuple[int, int]:
-    return len(query.item_ids), max(1, len(query.history))
+def _shape(query: RankQuery, scorer: BundleScorer) -> tuple[int, int]:
+    """Candidates and the history steps that they will be scored against."""
+    return len(query.item_ids), max(1, min(len(query.history), scorer.max_history))

@@ -32,16 +32,16 @@ ALS_SETTINGS = ((16, 2.0), (32, 2.0), (32, 0.5))
 
 @dataclass(frozen=True, slots=True)
 class RetrievalRow:
-    """One model's figures. The last two are for users with and without a history; nan where there are none."""
+    """One model's figures. Warm users have a history, cold ones none; nan where there are none of a kind."""
 
     name: str
     recall_at_20: float
     recall_at_100: float
     recall_at_500: float
     ndcg_at_20: float
-    coverage_at_20: float
-    recall_at_100_with_history: float
-    recall_at_100_no_history: float
+    cover_at_20: float
+    recall_at_100_warm: float
+    recall_at_100_cold: float
 
 
 def evaluate_retrieval(model: TwoTower, dataset: Dataset, split: TemporalSplit, seed: int = 0) -> list[RetrievalRow]:
@@ -73,7 +73,7 @@ def retrieval_baselines(
     likes_UI.data[:] = 1.0
     knn = _best([ItemKNN(likes_UI, popularity, *setting) for setting in KNN_SETTINGS], validation)
     als = _best([ImplicitALS(likes_UI, popularity, *setting, seed=seed) for setting in ALS_SETTINGS], validation)
-    return {"popularity": popularity.scores, "item-kNN": knn.scores, "matrix factorization": als.scores}
+    return {"popularity": popularity.scores, "item-kNN": knn.scores, "MF": als.scores}
 
 
 def _best(models: list[BaselineT], validation: RetrievalCases) -> BaselineT:
@@ -98,7 +98,7 @@ def _row(name: str, ranked_QK: NDArray[np.int64], cases: RetrievalCases) -> Retr
         recall_at_100=metrics["recall@100"],
         recall_at_500=metrics["recall@500"],
         ndcg_at_20=metrics["ndcg@20"],
-        coverage_at_20=metrics["coverage@20"],
-        recall_at_100_with_history=recall_of(cases.warm),
-        recall_at_100_no_history=recall_of(~cases.warm),
+        cover_at_20=metrics["coverage@20"],
+        recall_at_100_warm=recall_of(cases.warm),
+        recall_at_100_cold=recall_of(~cases.warm),
     )

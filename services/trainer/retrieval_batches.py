@@ -56,7 +56,7 @@ class RetrievalBatches:
         sequences: UserSequences,
         before_ms: int,
         *,
-        part_length: int,
+        max_history: int,
         users_per_batch: int,
         prefixes_per_user: int,
         half_life_days: float,
@@ -72,7 +72,7 @@ class RetrievalBatches:
         self._weights = np.exp2(-np.maximum(age_days, 0.0) / half_life_days).astype(np.float32)
         self._prior = sequences.prior[sequences.events]
         self._users = np.flatnonzero(self._counts > 0)
-        self._part_length = part_length
+        self._max_history = max_history
         self._users_per_batch = users_per_batch
         self._prefixes = prefixes_per_user
 
@@ -90,7 +90,7 @@ class RetrievalBatches:
         counts_B, offsets_B = self._counts[users_B], self._offsets[users_B]
         # The square makes early starts, hence long parts, more frequent.
         start_B = (counts_B * random.random(len(users_B)) ** 2).astype(np.int64)
-        length_B = np.minimum(counts_B - start_B, self._part_length)
+        length_B = np.minimum(counts_B - start_B, self._max_history)
         steps_BL = np.arange(length_B.max())
         inside_BL = steps_BL < length_B[:, None]
         event_BL = np.where(inside_BL, (offsets_B + start_B)[:, None] + steps_BL, 0)

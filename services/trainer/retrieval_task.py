@@ -31,9 +31,8 @@ MIN_WEIGHT = 1e-9
 class RetrievalPreset:
     """One dial for the size of a two-tower training run.
 
-    max_history: events that the model is given when it serves. part_length: events of a user's history in a training
-    step, which may be more: longer parts make better models for short histories too. half_life_days: the age, at
-    the end of the training period, at which a like counts half as a target.
+    max_history: events of a user that the model is given, in a training step and when it serves. half_life_days: the
+    age, at the end of the training period, at which a like counts half as a target.
     """
 
     fit: FitConfig
@@ -43,8 +42,7 @@ class RetrievalPreset:
     blocks: int = 1
     dropout: float = 0.1
     id_dropout: float = 0.1
-    max_history: int = 50
-    part_length: int = 200
+    max_history: int = 200
     users_per_batch: int = 32
     prefixes_per_user: int = 8
     half_life_days: float = 60.0
@@ -81,7 +79,7 @@ class RetrievalTask:
             dataset,
             sequences,
             int(dataset.events.timestamp_ms[split.validation.start]),
-            part_length=preset.part_length,
+            max_history=preset.max_history,
             users_per_batch=preset.users_per_batch,
             prefixes_per_user=preset.prefixes_per_user,
             half_life_days=preset.half_life_days,

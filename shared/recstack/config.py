@@ -79,7 +79,7 @@ class GatewaySettings(_Section):
     max_k: int = Field(200, ge=1, description="items per Recommend")
     max_explained_items: int = Field(20, ge=1, description="items per Explain")
     max_filter_items: int = Field(5000, ge=1, description="exclude_item_ids per request")
-    history_length: int = Field(50, ge=1, description="history events given to the models")
+    history_length: int = Field(200, ge=1, description="history events given to the models")
     deadline_ms: int = Field(1000, ge=1, description="used when the caller sets no deadline")
     reserve_ms: int = Field(10, ge=0, description="kept back from the deadline to build the answer")
     two_tower_k: int = Field(350, ge=0, description="candidates asked of the two-tower channel")

@@ -187,6 +187,8 @@ class GatedScorer:
     def attribute(self, query: RankQuery) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         raise NotImplementedError
 
+    max_history = 50
+
     def unknown_items(self, item_ids: NDArray[np.int64]) -> int:
         return 0
 

@@ -45,7 +45,7 @@ def test_the_ranker_beats_every_baseline(
     world: Dataset, split: TemporalSplit, trained: tuple[DIEN, FitResult, Path]
 ) -> None:
     ours, *baselines = evaluate_ranking(trained[0], world, split)
-    assert [row.name for row in baselines] == ["popularity", "item mean", "item-kNN", "matrix factorisation"]
+    assert [row.name for row in baselines] == ["popularity", "item mean", "item-kNN", "biased MF"]
     assert ours.auc > max(row.auc for row in baselines) + 0.01
     assert ours.logloss < min(row.logloss for row in baselines[1:])
     assert ours.calibration_error < 0.1

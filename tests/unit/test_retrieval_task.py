@@ -26,16 +26,15 @@ PRESET = RetrievalPreset(
     width=16,
     vector_dim=16,
     max_history=20,
-    part_length=30,
 )
 
 
-def batches(part_length: int = 20) -> RetrievalBatches:
+def batches(max_history: int = 20) -> RetrievalBatches:
     return RetrievalBatches(
         WORLD,
         SEQUENCES,
         CUT_MS,
-        part_length=part_length,
+        max_history=max_history,
         users_per_batch=300,
         prefixes_per_user=6,
         half_life_days=30.0,
@@ -48,9 +47,9 @@ def users_in_order(seed: int, epoch: int) -> list[int]:
     return [int(user) for user in np.random.default_rng([seed, epoch]).permutation(with_events)]
 
 
-@pytest.mark.parametrize("part_length", [20, 500])
-def test_a_prefix_shows_consecutive_events_from_before_the_cut(part_length: int) -> None:
-    batch = next(batches(part_length).epoch(0, 0))
+@pytest.mark.parametrize("max_history", [20, 500])
+def test_a_prefix_shows_consecutive_events_from_before_the_cut(max_history: int) -> None:
+    batch = next(batches(max_history).epoch(0, 0))
     events, lengths = WORLD.events, set()
     for row, user in enumerate(users_in_order(0, 0)):
         rows, start = SEQUENCES.of(user), int(batch.start_B[row])
@@ -64,7 +63,7 @@ def test_a_prefix_shows_consecutive_events_from_before_the_cut(part_length: int)
             if visible:
                 assert events.timestamp_ms[shown[-1]] < events.timestamp_ms[rows[start + visible]]
             lengths.add(visible)
-    assert max(lengths) > (15 if part_length == 20 else 40)
+    assert max(lengths) > (15 if max_history == 20 else 40)
 
 
 def test_opinions_are_those_before_the_cut_with_their_age_as_weight() -> None:
@@ -121,9 +120,9 @@ def test_training_beats_an_untrained_model_and_reports_every_group(tmp_path: Pat
     assert result.metrics["recall@100"] > untrained.validate()["recall@100"] + 0.1
     rows = {row.name: row for row in evaluate_retrieval(model, WORLD, SPLIT)}
     assert next(iter(rows)) == "two-tower"
-    assert {"popularity", "item-kNN", "matrix factorization"} < set(rows)
+    assert {"popularity", "item-kNN", "MF"} < set(rows)
     for row in rows.values():
-        groups = sorted([row.recall_at_100_with_history, row.recall_at_100_no_history])
+        groups = sorted([row.recall_at_100_warm, row.recall_at_100_cold])
         assert groups[0] <= row.recall_at_100 <= groups[1], "a mean over all users lies between those of two groups"
 
 

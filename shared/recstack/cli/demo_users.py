@@ -34,7 +34,8 @@ class HistoryLine:
 def contrasting_viewers(bundle: Path) -> tuple[Viewer, Viewer]:
     """Two users of a bundle with different tastes: those whose likes lean most to one genre, compared with everybody.
 
-    Likes are ratings of 4 and more; users with very few or very many of them are passed over where possible.
+    Likes are ratings of 4 and more; users with very few or very many of them, or with more dislikes than likes, are
+    passed over where possible.
     """
     with np.load(bundle / "features/histories.npz") as file:
         user_ids, lengths, records = file["user_ids"], file["lengths"], file["records"]
@@ -49,7 +50,7 @@ def contrasting_viewers(bundle: Path) -> tuple[Viewer, Viewer]:
     counts = counts[:, 1:]
     lean = (counts + 1) / (counts.sum(1, keepdims=True) + len(GENRES)) - counts.mean(0) / max(counts.mean(0).sum(), 1)
     likes = np.bincount(user_row, minlength=len(user_ids))
-    lean[(likes < _MIN_LIKED) | (likes > _MAX_LIKED)] -= 1.0
+    lean[(likes < _MIN_LIKED) | (likes > _MAX_LIKED) | (2 * likes < lengths)] -= 1.0
     first, first_genre = np.unravel_index(lean.argmax(), lean.shape)
     lean[:, first_genre] = lean[first, :] = -2.0
     second, second_genre = np.unravel_index(lean.argmax(), lean.shape)

@@ -117,5 +117,5 @@ CTR_BASELINES: dict[str, Callable[[LabelledEvents, Rows, Rows], Scores]] = {
     "popularity": popularity,
     "item mean": item_mean,
     "item-kNN": item_knn,
-    "matrix factorisation": matrix_factorization,
+    "biased MF": matrix_factorization,
 }
