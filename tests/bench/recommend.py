@@ -89,7 +89,8 @@ def summarise(engine: str, concurrency: int, timings: Sequence[Timing], rate: fl
         "concurrency": concurrency,
         "requests": len(timings),
         "requests_per_second": round(rate, 1),
-        "candidates_median": float(np.median([timing.candidates for timing in timings])),
+        "recalled_median": float(np.median([timing.candidates for timing in timings])),
+        "ranked_median": float(np.median([min(timing.candidates, CANDIDATES) for timing in timings])),
         "degraded": sum(bool(timing.degraded) for timing in timings),
         "milliseconds": {
             "client": percentiles([timing.client_ms for timing in timings]),
@@ -102,7 +103,8 @@ def show(console: Console, run: dict[str, object]) -> None:
     """Print one run as a table."""
     table = Table(
         title=f"{run['engine']}, {run['concurrency']} at a time: {run['requests_per_second']} requests/s, "
-        f"{run['candidates_median']:.0f} candidates, {run['degraded']} of {run['requests']} degraded",
+        f"{run['ranked_median']:.0f} of {run['recalled_median']:.0f} candidates ranked, {run['degraded']} of "
+        f"{run['requests']} degraded",
         title_justify="left",
         box=None,
     )
