@@ -1,5 +1,6 @@
 """Hot swap: load beside, refuse what is broken, keep serving."""
 
+import asyncio
 import threading
 from pathlib import Path
 
@@ -88,8 +89,6 @@ async def test_a_storage_failure_is_tried_again(store: BundleStore, tmp_path: Pa
 
 
 async def test_following_picks_up_an_activation_off_the_event_loop(store: BundleStore, tmp_path: Path) -> None:
-    import asyncio
-
     loaded = asyncio.Event()
     threads: list[str] = []
 
@@ -107,3 +106,18 @@ async def test_following_picks_up_an_activation_off_the_event_loop(store: Bundle
     await watcher.stop()
     assert watcher.require().model == "a"
     assert "MainThread" not in threads
+
+
+async def test_a_failing_on_swap_does_not_end_the_following(store: BundleStore, tmp_path: Path) -> None:
+    called = asyncio.Queue[str]()
+
+    async def on_swap() -> None:
+        await called.put(watcher.require().model)
+        raise RuntimeError("cannot publish readiness")
+
+    watcher = BundleWatcher(store, read_mark, poll_seconds=0.01, on_swap=on_swap)
+    await watcher.start()
+    for mark in ("a", "b"):
+        store.activate(publish(store, tmp_path / mark, mark))
+        assert await asyncio.wait_for(called.get(), timeout=30) == mark
+    await watcher.stop()

@@ -130,4 +130,7 @@ class BundleWatcher(Generic[T]):
     async def _follow(self) -> None:
         while True:
             await asyncio.sleep(self._poll_seconds)
-            await self.refresh()
+            try:
+                await self.refresh()
+            except Exception:  # an on_swap that fails must not end the following of bundles
+                log.exception("cannot publish the swap to another bundle")

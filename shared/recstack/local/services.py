@@ -37,7 +37,8 @@ def environment(settings: Settings) -> dict[str, str]:
     values = settings.model_dump(mode="json")
     values["home"] = str(settings.home.resolve())
     redis_url = values.pop("redis_url")
-    return {"REDIS_URL": redis_url, **dict(_flatten("RECSTACK_", values))}
+    # numpy's BLAS would start a thread per core in each of the services, and no setting of theirs limits those.
+    return {"OPENBLAS_NUM_THREADS": "1", "REDIS_URL": redis_url, **dict(_flatten("RECSTACK_", values))}
 
 
 def with_addresses(settings: Settings, services: tuple[Service, ...], port: Callable[[], int] = free_port) -> Settings:
