@@ -27,12 +27,11 @@ def list_bundles() -> None:
     if not manifests:
         console.print(f"No bundles in {store.url}. Make one with [bold]recstack train[/].")
         return
-    table = plain_table("", "version", "created (UTC)", "dataset", "models", ">size")
+    table = plain_table("", "version", "dataset", "models", ">size")
     for manifest in manifests:
         table.add_row(
             "*" if manifest.version == active else "",
-            manifest.version,
-            _created(manifest),
+            manifest.version,  # it begins with the time of publishing
             manifest.dataset,
             ", ".join(manifest.models.values()),
             _size(manifest),

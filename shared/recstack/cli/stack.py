@@ -102,20 +102,21 @@ def print_stack(console: Console, state: "StackState") -> bool:
 
     info = _info(state.address("gateway"))
     versions = {_short_name(server): server.bundle_version for server in info.backends} if info else {}
-    table = plain_table("service", "address", ">pid", "health", "bundle", "log")
+    table = plain_table("service", "address", ">pid", "health", "bundle")
     all_healthy = True
     for process in state.processes:
         healthy = is_alive(process.pid) if process.name == "redis" else is_serving(process.address)
         all_healthy &= healthy
         health = "[green]healthy[/]" if healthy else "[red]not healthy[/]"
         bundle = versions.get(process.name, "")
-        table.add_row(process.name, process.address, str(process.pid), health, bundle, str(process.log))
+        table.add_row(process.name, process.address, str(process.pid), health, bundle)
     console.print(table)
     for server in info.backends if info else ():
         if server.last_refusal:
             console.print(f"[yellow]{_short_name(server)} refused a bundle[/]: {escape(server.last_refusal)}")
     minutes = (time.time() - state.started_at_ms / 1000) / 60
-    console.print(f"[dim]Up for {minutes:.0f} min; supervisor pid {state.supervisor_pid}.[/]")
+    logs = state.processes[0].log.parent
+    console.print(f"[dim]Up for {minutes:.0f} min; supervisor pid {state.supervisor_pid}; logs in {logs}[/]")
     return all_healthy
 
 

@@ -1,6 +1,7 @@
 """Answers of the gateway as tables for people."""
 
 from collections.abc import Iterable, Sequence
+from typing import Literal
 
 from rich import box
 from rich.console import Console, Group, RenderableType
@@ -22,10 +23,14 @@ _WORTH_SHOWING_MS = 0.1
 
 
 def plain_table(*columns: str, title: str = "") -> Table:
-    """A table with a header line and no frame. A column name that starts with ">" is right-aligned."""
+    """A table with a header line and no frame. A column name that starts with ">" is right-aligned.
+
+    What does not fit is folded, never cut: versions and addresses are there to be copied.
+    """
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title=title or None, title_justify="left", title_style="bold")
     for column in columns:
-        table.add_column(column.removeprefix(">"), justify="right" if column.startswith(">") else "left")
+        justify: Literal["left", "right"] = "right" if column.startswith(">") else "left"
+        table.add_column(column.removeprefix(">"), justify=justify, overflow="fold")
     return table
 
 
