@@ -14,8 +14,9 @@ from recstack.data.splits import TemporalSplit
 from recstack.evaluation.item_knn import ItemKNN
 from recstack.evaluation.matrix_factorization import ImplicitALS
 from recstack.evaluation.popularity import Popularity, decayed_popularity
-from recstack.evaluation.retrieval_cases import LIKED_FROM, RetrievalCases
+from recstack.evaluation.retrieval_cases import RetrievalCases
 from recstack.evaluation.retrieval_metrics import rank_unseen, retrieval_metrics
+from recstack.features.schema import LIKED_FROM
 from recstack.models.two_tower import TwoTower
 from services.trainer.items import item_table
 from services.trainer.retrieval_task import two_tower_scores

@@ -18,9 +18,7 @@ from torch import Tensor
 from recstack.data.dataset import Dataset, Events
 from recstack.data.sequences import UserSequences
 from recstack.features.batch import UserBatch, rating_ids
-
-LIKED_FROM = 4.0
-"""A rating from here on counts as a like: the label of click-through models on rating data."""
+from recstack.features.schema import LIKED_FROM
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from recstack.data.dataset import Dataset
 from recstack.data.sequences import UserSequences
-from recstack.evaluation.retrieval_cases import LIKED_FROM
 from recstack.features.batch import UserBatch, rating_ids
+from recstack.features.schema import LIKED_FROM
 
 MS_PER_DAY = 86_400_000
 NEVER = np.iinfo(np.int32).max

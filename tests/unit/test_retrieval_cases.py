@@ -9,7 +9,8 @@ from recstack.data.sequences import UserSequences
 from recstack.data.splits import temporal_split
 from recstack.data.synthetic import synthetic_world
 from recstack.errors import DataError
-from recstack.evaluation.retrieval_cases import LIKED_FROM, RetrievalCases
+from recstack.evaluation.retrieval_cases import RetrievalCases
+from recstack.features.schema import LIKED_FROM
 
 WORLD = synthetic_world(seed=2, users=120, items=150, events=4_000)
 SPLIT = temporal_split(WORLD)

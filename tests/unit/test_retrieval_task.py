@@ -11,7 +11,7 @@ from rich.console import Console
 from recstack.data.sequences import UserSequences
 from recstack.data.splits import temporal_split
 from recstack.data.synthetic import synthetic_world
-from recstack.evaluation.retrieval_cases import LIKED_FROM
+from recstack.features.schema import LIKED_FROM
 from services.trainer.evaluate_retrieval import evaluate_retrieval
 from services.trainer.fit import FitConfig
 from services.trainer.retrieval_batches import NEVER, RetrievalBatch, RetrievalBatches

@@ -3,24 +3,24 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from recstack.features.schema import LIKED_FROM
 from services.retrieval.channels.base import Recall, RecallQuery
 from services.retrieval.item_index import ItemIndex
 
 MAX_SEEDS = 10
-LIKED_RATING = 4.0
 
 
 def seed_rows(query: RecallQuery) -> NDArray[np.int64]:
     """Up to MAX_SEEDS distinct rows that the user liked, most recent first.
 
-    Liked means rated LIKED_RATING or better, or not rated at all: opening or watching is a choice. The latest event
+    Liked means rated LIKED_FROM or better, or not rated at all: opening or watching is a choice. The latest event
     of an item decides.
     """
     rows, latest = np.unique(query.history_rows[::-1], return_index=True)
     by_recency = np.argsort(latest)
     rows = rows[by_recency]
     ratings = query.history_ratings[::-1][latest[by_recency]]
-    liked: NDArray[np.int64] = rows[(ratings == 0) | (ratings >= LIKED_RATING)]
+    liked: NDArray[np.int64] = rows[(ratings == 0) | (ratings >= LIKED_FROM)]
     return liked[:MAX_SEEDS]
 
 

@@ -7,10 +7,9 @@ import numpy as np
 
 from recstack.api.features.v1 import features_pb2
 from recstack.api.features.v1.features_pb2_grpc import FeatureStoreServiceStub
-from recstack.features.schema import GENRES
+from recstack.features.schema import GENRES, LIKED_FROM
 from recstack.rpc.channel import sync_channel
 
-_LIKED = 4.0
 _MIN_LIKED, _MAX_LIKED = 20, 200
 _TIMEOUT_SECONDS = 5.0
 
@@ -41,7 +40,7 @@ def contrasting_viewers(bundle: Path) -> tuple[Viewer, Viewer]:
         user_ids, lengths, records = file["user_ids"], file["lengths"], file["records"]
     with np.load(bundle / "features/items.npz") as file:
         item_ids, item_genres = file["ids"], file["rows"]["genres"]
-    liked = records["rating"] >= _LIKED
+    liked = records["rating"] >= LIKED_FROM
     user_row = np.repeat(np.arange(len(user_ids)), lengths)[liked]
     genres = item_genres[np.searchsorted(item_ids, records["item_id"][liked])]
     counts = np.zeros((len(user_ids), len(GENRES) + 1))

@@ -1,4 +1,4 @@
-"""Whom retrieval is judged on: users with a likes after an instant, what was known of them before it, and those likes.
+"""Whom retrieval is judged on: users with likes after an instant, what was known of them before it, and those likes.
 
 Shape legend: Q cases (users), I items of the catalogue.
 """
@@ -13,9 +13,7 @@ from recstack.data.dataset import Dataset, Events
 from recstack.data.sequences import UserSequences
 from recstack.errors import DataError
 from recstack.features.batch import UserBatch, user_batch
-
-LIKED_FROM = 4.0
-"""A rating of 4 or 5 says that the user liked the item."""
+from recstack.features.schema import LIKED_FROM
 
 
 @dataclass(frozen=True, slots=True)

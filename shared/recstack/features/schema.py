@@ -33,6 +33,9 @@ NUM_REGIONS = 10
 PROFILE_SIZES = {"gender": 3, "age": 8, "occupation": NUM_OCCUPATIONS + 1, "region": NUM_REGIONS + 1}
 """Vocabulary size of each profile feature, unknown included; the order is the order of profile columns."""
 
+LIKED_FROM = 4.0
+"""A rating from here on is a like: what retrieval looks for and what ranking gives the probability of."""
+
 HISTORY_RECORD = np.dtype([("item_id", "<i8"), ("timestamp_ms", "<i8"), ("rating", "<f4"), ("type", "u1")])
 """One event of a stored history, 21 bytes; `type` is a `recstack.api.common.v1.EventType`."""
 
