@@ -58,34 +58,34 @@ class Explainer:
         )
 
     async def _influences(self, outcome: Outcome, rows: NDArray[np.intp]) -> list[list[gateway_pb2.HistoryInfluence]]:
-        """The heaviest history events behind each row's score; empty lists without a history or without an answer."""
+        """The history events that moved each row's score most; empty lists without a history or without an answer."""
         user = outcome.query.user
         nothing: list[list[gateway_pb2.HistoryInfluence]] = [[] for _ in rows]
         if not len(user.history_item_ids):
             return nothing
         try:
-            weights = await self._attention(outcome, rows)
+            effects = await self._effects(outcome, rows)
         except RecStackError as error:
             outcome.trace.degrade("influences", str(error), "left out")
             return nothing
-        top = np.argsort(-weights, axis=1, kind="stable")[:, :TOP_INFLUENCES]
+        top = np.argsort(-np.abs(effects), axis=1, kind="stable")[:, :TOP_INFLUENCES]
         titles = await self._titles(outcome, user.history_item_ids[np.unique(top)])
         return [
             [
                 gateway_pb2.HistoryInfluence(
                     item_id=int(user.history_item_ids[event]),
                     title=titles.get(int(user.history_item_ids[event]), ""),
-                    weight=float(weights[row, event]),
+                    influence=float(effects[row, event]),
                     rating=float(user.history_ratings[event]),
                 )
                 for event in events
-                if weights[row, event] > 0
+                if effects[row, event] != 0
             ]
             for row, events in enumerate(top)
         ]
 
-    async def _attention(self, outcome: Outcome, rows: NDArray[np.intp]) -> NDArray[np.float32]:
-        """Attention weights [rows, history events]."""
+    async def _effects(self, outcome: Outcome, rows: NDArray[np.intp]) -> NDArray[np.float32]:
+        """Signed change in each row's probability by each history event, [rows, history events]."""
         query, ranking = outcome.query, self.backends.ranking
         request = ranking_pb2.AttributeRequest(
             profile=profile_message(query.user.profile),
@@ -95,11 +95,9 @@ class Explainer:
         deadline = query.deadline.part(ATTRIBUTION_SHARE, self.reserve)
         reply = await ranking.call(ranking.stub.Attribute, request, deadline)
         shape = len(rows), len(query.user.history_item_ids)
-        if len(reply.attention) != shape[0] * shape[1]:
-            raise RecStackError(
-                f"got {len(reply.attention)} attention weights for {shape[0]} items x {shape[1]} events"
-            )
-        return np.array(reply.attention, np.float32).reshape(shape)
+        if len(reply.influences) != shape[0] * shape[1]:
+            raise RecStackError(f"got {len(reply.influences)} influences for {shape[0]} items x {shape[1]} events")
+        return np.array(reply.influences, np.float32).reshape(shape)
 
     async def _titles(self, outcome: Outcome, item_ids: NDArray[np.int64]) -> dict[int, str]:
         """Title of each item; empty when the feature store does not answer."""

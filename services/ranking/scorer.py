@@ -4,7 +4,7 @@ Item-side work is done once when a bundle is loaded, user-side work once per que
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +20,8 @@ from recstack.models.dien import DIEN
 from recstack.models.rankers import load_ranker
 
 WARM_UP_CANDIDATES = 500
+ATTRIBUTION_PAIRS = 50_000
+"""Candidates × history steps that an attribution scores at once: bounds its memory to some 100 MB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,19 +88,23 @@ class Scorer:
         return [row[: len(query.item_ids)] for row, query in zip(probabilities_BN, queries, strict=True)]
 
     def attribute(self, query: RankQuery) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Probabilities [N], equal to those of `score`, and attention [N, history events] whose rows sum to 1.
+        """Probabilities [N], equal to those of `score`, and the influence [N, history events] of each event on them.
 
-        Events before the last `max_history` have attention 0; without a history there are no columns.
+        An event's influence is the probability with the history minus the probability without that event: leave-one-out
+        attribution (Robnik-Šikonja and Kononenko, Explaining Classifications for Individual Instances, 2008; occlusion
+        in Zeiler and Fergus, Visualizing and Understanding Convolutional Networks, 2014). It sees every path by which
+        an event acts, which the model's attention does not. Only the last `max_history` events are used: older ones
+        have influence 0 and do not move up when one is left out. Without a history there are no columns.
         """
-        with torch.inference_mode():
-            users, candidates_BNE = self._inputs([query])
-            state = self._model.encode_users(users, self._item_vectors_IE)
-            probabilities_N = self._model.score(state, candidates_BNE).sigmoid()[0].cpu().numpy()
-            attention_NL = self._model.attention(state, candidates_BNE)[0].cpu().numpy()
-        used = min(len(query.history), self.max_history)
-        weights = np.zeros((len(query.item_ids), len(query.history)), np.float32)
-        weights[:, len(query.history) - used :] = attention_NL[:, :used]
-        return probabilities_N, weights
+        used = query.history.last(self.max_history)
+        histories = [used, *(used.without(event) for event in range(len(used)))]
+        variants = [replace(query, history=history) for history in histories]
+        at_once = max(1, ATTRIBUTION_PAIRS // (len(query.item_ids) * max(1, len(used))))
+        chunks = [variants[start : start + at_once] for start in range(0, len(variants), at_once)]
+        scores_VN = np.stack([scores for chunk in chunks for scores in self.score(chunk)])
+        influences = np.zeros((len(query.item_ids), len(query.history)), np.float32)
+        influences[:, len(query.history) - len(used) :] = (scores_VN[0] - scores_VN[1:]).T
+        return scores_VN[0], influences
 
     def warm_up(self) -> None:
         """Score a full-size query, so that the first real one does not pay for allocations and kernel choice."""

@@ -45,7 +45,7 @@ class BundleScorer(Protocol):
         """Probabilities of each query's items."""
 
     def attribute(self, query: RankQuery) -> tuple[Scores, Scores]:
-        """Probabilities [N] and attention [N, L] of one query."""
+        """Probabilities [N] of one query and the influence [N, L] of its history on them."""
 
     def unknown_items(self, item_ids: NDArray[np.int64]) -> int:
         """How many of the ids the bundle does not know."""
@@ -64,7 +64,7 @@ class _Ranked:
 @dataclass(frozen=True, slots=True)
 class _Attributed:
     scores: Scores
-    attention: Scores
+    influences: Scores
     bundle_version: str
 
 
@@ -149,14 +149,14 @@ class RankingService:
         )
 
     async def attribute(self, request: AttributeRequest, seconds_left: float | None = None) -> AttributeResponse:
-        """Score a few items and say how much each history event weighed. Errors as in `rank`."""
+        """Score a few items and say what each history event did to their scores. Errors as in `rank`."""
         scorer = self._watcher.require().model
         limits = self._settings
         query = read_query(request, max_items=limits.max_attributed_items, max_history=limits.max_history)
         answer = await self._attributions.submit(query, _shape(query, scorer), seconds_left)
         return AttributeResponse(
             scores=answer.result.scores.tolist(),
-            attention=answer.result.attention.ravel().tolist(),
+            influences=answer.result.influences.ravel().tolist(),
             bundle_version=answer.result.bundle_version,
         )
 

@@ -76,7 +76,8 @@ class FakeGateway(gateway_pb2_grpc.RecommenderServiceServicer):
         first = items[0]
         first.drop_reason, first.position, first.score_rank, first.score = "", 1, 2, 0.75
         first.channels.add(channel=common_pb2.CHANNEL_ITEM_TO_ITEM, rank=3, score=0.5, seed_item_id=11)
-        first.influences.add(item_id=11, title="Eleven", weight=0.25, rating=5)
+        first.influences.add(item_id=11, title="Eleven", influence=0.25, rating=5)
+        first.influences.add(item_id=12, influence=-0.034)
         return gateway_pb2.ExplainResponse(items=items, bundle_versions={"ranking": VERSION})
 
     def GetInfo(self, request: gateway_pb2.GetInfoRequest, context: grpc.ServicerContext) -> Any:

@@ -171,7 +171,9 @@ class FakeRetrieval(Programmable, retrieval_pb2_grpc.RetrievalServiceServicer):
 
 
 class FakeRanking(Programmable, ranking_pb2_grpc.RankingServiceServicer):
-    """The probability of an item is id / 100, so the highest id wins."""
+    """The probability of an item is id / 100, so the highest id wins. Influences are in `influences`, per event."""
+
+    influences = (0.1, -0.2, 0.0, 0.05, -0.01, 0.3, 0.02)
 
     async def Rank(self, request, context):
         await self.begin("Rank", request, context)
@@ -181,10 +183,9 @@ class FakeRanking(Programmable, ranking_pb2_grpc.RankingServiceServicer):
 
     async def Attribute(self, request, context):
         await self.begin("Attribute", request, context)
-        events = len(request.history.item_ids)
-        rows = [(e + 1) / sum(range(1, events + 1)) for e in range(events)]
+        row = self.influences[: len(request.history.item_ids)]
         return ranking_pb2.AttributeResponse(
-            scores=[i / 100 for i in request.item_ids], attention=rows * len(request.item_ids)
+            scores=[i / 100 for i in request.item_ids], influences=row * len(request.item_ids)
         )
 
     async def GetInfo(self, request, context):

@@ -96,7 +96,9 @@ def test_explain_tells_both_sides(gateway: FakeGateway) -> None:
         "Item 7 (7): recommended at position 1; score 0.750, rank 2 by score",
         "recalled by item-to-item at rank 3 (score 0.500), as a neighbour of item 11",
         "Eleven",
-        "0.25",
+        "what moved the score most",
+        "+0.250",
+        "-0.034",
         "Item 9 (9): not recommended, dropped: already_watched",
     ):
         assert text in result.output

@@ -55,7 +55,9 @@ def test_similar_explain_and_info(client: Client) -> None:
     chosen, dropped = client.explain(42, [7, 9])
     assert (chosen.position, chosen.score_rank, chosen.drop_reason) == (1, 2, None)
     assert chosen.channels == (recstack.ChannelEvidence("item_to_item", 3, 0.5, 11),)
-    assert chosen.influences == (recstack.HistoryInfluence(11, "Eleven", 0.25, 5.0),)
+    raised, lowered = chosen.influences
+    assert raised == recstack.HistoryInfluence(11, "Eleven", 0.25, 5.0)
+    assert (lowered.influence, lowered.rating) == (pytest.approx(-0.034), None)
     assert (dropped.position, dropped.score_rank, dropped.drop_reason) == (None, None, "already_watched")
     info = client.info()
     assert info.gateway.limits == {"max_k": 200}

@@ -144,7 +144,20 @@ async def test_explain_tells_what_recommend_does() -> None:
         common_pb2.CHANNEL_FRESH: 0,
     }
     assert [(i.item_id, i.title, i.rating) for i in second.influences] == [(5, "Movie é 5", 4), (3, "Movie é 3", 4)]
-    assert [i.weight for i in second.influences] == pytest.approx([2 / 3, 1 / 3])
+    assert [i.influence for i in second.influences] == pytest.approx([-0.2, 0.1])
+
+
+async def test_explain_lists_the_five_largest_effects_of_either_sign() -> None:
+    async with running_stack() as stack:
+        stack.features.history[1] = [11, 12, 13, 14, 15, 16, 17]
+        reply = await stack.stub.Explain(gateway_pb2.ExplainRequest(user_id=1, k=5, item_ids=[1, 2]))
+        stack.features.history[1] = [11, 12, 13]
+        short = await stack.stub.Explain(gateway_pb2.ExplainRequest(user_id=1, k=5, item_ids=[1]))
+
+    for item in reply.items:
+        assert [i.item_id for i in item.influences] == [16, 12, 11, 14, 17]
+        assert [i.influence for i in item.influences] == pytest.approx([0.3, -0.2, 0.1, 0.05, 0.02])
+    assert [i.item_id for i in short.items[0].influences] == [12, 11], "13 changed nothing"
 
 
 async def test_explain_says_when_a_limit_of_the_caller_dropped_an_item() -> None:

@@ -130,7 +130,8 @@ def test_attribute_agrees_with_rank(stack: Stack) -> None:
     ask = ranking_pb2.AttributeRequest(profile=request.profile, history=request.history, item_ids=request.item_ids)
     explained = stack.ranking.Attribute(ask)
     np.testing.assert_allclose(explained.scores, stack.ranking.Rank(request).scores, atol=1e-5)
-    np.testing.assert_allclose(np.reshape(explained.attention, (4, 6)).sum(axis=1), 1.0, atol=1e-5)
+    assert len(explained.influences) == 4 * 6
+    assert any(explained.influences)
 
 
 def test_get_info_crosses_the_bridge(stack: Stack) -> None:

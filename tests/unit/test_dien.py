@@ -1,4 +1,4 @@
-"""DIEN: padding, order and visibility of histories, attention, and what an empty history leaves."""
+"""DIEN: padding, order and visibility of histories, and what an empty history leaves."""
 
 import dataclasses
 from typing import Any
@@ -63,13 +63,11 @@ def candidates(vectors: Tensor) -> Tensor:
 def test_a_padded_user_scores_as_alone(model: DIEN, vectors: Tensor) -> None:
     users, items_BNE = padded_users(), candidates(vectors)
     state = model.encode_users(users, vectors)
-    logits_BN, attention_BNL = model.score(state, items_BNE), model.attention(state, items_BNE)
+    logits_BN = model.score(state, items_BNE)
     for row, length in enumerate(LENGTHS):
         single = model.encode_users(alone(users, row, length), vectors)
-        items_1NE = items_BNE[row : row + 1]
-        torch.testing.assert_close(model.score(single, items_1NE)[0], logits_BN[row], atol=1e-9, rtol=1e-9)
-        own_NL = model.attention(single, items_1NE)[0, :, :length]
-        torch.testing.assert_close(own_NL, attention_BNL[row, :, :length], atol=1e-9, rtol=1e-9)
+        own_1N = model.score(single, items_BNE[row : row + 1])
+        torch.testing.assert_close(own_1N[0], logits_BN[row], atol=1e-9, rtol=1e-9)
 
 
 @torch.no_grad()
@@ -92,15 +90,6 @@ def test_gradients_flow_the_same_with_and_without_recording(model: DIEN, vectors
     with torch.no_grad():
         plain = model.score(model.encode_users(users, vectors), items_BNE)
     torch.testing.assert_close(recorded.detach(), plain, atol=1e-9, rtol=1e-9)
-
-
-@torch.no_grad()
-def test_attention_rows_sum_to_one_or_to_nothing(model: DIEN, vectors: Tensor) -> None:
-    attention_BNL = model.attention(model.encode_users(padded_users(), vectors), candidates(vectors))
-    expected = torch.tensor([float(length > 0) for length in LENGTHS]).unsqueeze(1).expand(-1, CANDIDATES)
-    torch.testing.assert_close(attention_BNL.sum(2), expected.double())
-    assert (attention_BNL[2, :, 3:] == 0).all()
-    assert attention_BNL[0].std(0).max() > 1e-3  # it depends on the candidate
 
 
 @torch.no_grad()

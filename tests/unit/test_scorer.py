@@ -100,19 +100,55 @@ def test_unknown_items_are_counted_and_share_a_score(scorer: Scorer, catalogue: 
     assert scores[0] != pytest.approx(scores[1], abs=1e-4)
 
 
-def test_attribution_matches_scores_and_covers_the_given_history(scorer: Scorer, catalogue: Catalogue) -> None:
+def without(asked: RankQuery, event: int) -> RankQuery:
+    """The query as if that event of the history had not happened."""
+    kept = [step for step in range(len(asked.history)) if step != event]
+    history = asked.history
+    left = History(history.item_ids[kept], history.timestamps_ms[kept], history.ratings[kept])
+    return RankQuery(asked.profile, left, asked.item_ids)
+
+
+@pytest.mark.parametrize("pairs", [1, 5 * MAX_HISTORY * 4, 50_000])
+def test_an_influence_is_what_leaving_the_event_out_takes_away(
+    scorer: Scorer, catalogue: Catalogue, pairs: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also when the variants are scored one by one or in uneven chunks."""
+    monkeypatch.setattr("services.ranking.scorer.ATTRIBUTION_PAIRS", pairs)
+    asked = query(catalogue, MAX_HISTORY, 5)
+    scores, influences = scorer.attribute(asked)
+    (expected,) = scorer.score([asked])
+    np.testing.assert_allclose(scores, expected, atol=1e-5)
+    assert influences.dtype == np.float32
+    assert influences.shape == (5, MAX_HISTORY)
+    for event in range(MAX_HISTORY):
+        (left,) = scorer.score([without(asked, event)])
+        np.testing.assert_allclose(influences[:, event], expected - left, atol=1e-6)
+    assert influences.min() < -1e-3, "some events speak against an item"
+    assert influences.max() > 1e-3, "some speak for it"
+
+
+def test_events_that_the_ranker_does_not_use_have_no_influence(scorer: Scorer, catalogue: Catalogue) -> None:
     asked = query(catalogue, MAX_HISTORY + 4, 5)
-    scores, attention = scorer.attribute(asked)
-    np.testing.assert_array_equal(scores, scorer.score([asked])[0])
-    assert attention.shape == (5, MAX_HISTORY + 4)
-    assert (attention[:, :4] == 0).all()
-    np.testing.assert_allclose(attention.sum(1), 1, atol=1e-5)
+    scores, influences = scorer.attribute(asked)
+    np.testing.assert_allclose(scores, scorer.score([asked])[0], atol=1e-5)
+    assert (influences[:, :4] == 0).all()
+    recent = RankQuery(asked.profile, asked.history.last(MAX_HISTORY), asked.item_ids)
+    np.testing.assert_allclose(influences[:, 4:], scorer.attribute(recent)[1], atol=1e-6)
+    assert (influences[:, 4:] != 0).any()
+
+
+def test_a_single_event_has_all_the_influence(scorer: Scorer, catalogue: Catalogue) -> None:
+    asked = query(catalogue, 1, 5)
+    scores, influences = scorer.attribute(asked)
+    (cold,) = scorer.score([RankQuery(asked.profile, EMPTY_HISTORY, asked.item_ids)])
+    np.testing.assert_allclose(influences[:, 0], scores - cold, atol=1e-6)
 
 
 def test_attribution_without_a_history_has_no_columns(scorer: Scorer, catalogue: Catalogue) -> None:
-    scores, attention = scorer.attribute(query(catalogue, 0, 5))
-    assert scores.shape == (5,)
-    assert attention.shape == (5, 0)
+    asked = query(catalogue, 0, 5)
+    scores, influences = scorer.attribute(asked)
+    np.testing.assert_allclose(scores, scorer.score([asked])[0], atol=1e-5)
+    assert influences.shape == (5, 0)
 
 
 def test_no_queries_no_scores(scorer: Scorer) -> None:

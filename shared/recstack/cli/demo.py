@@ -83,7 +83,7 @@ class Demo:
         self._step(f"Find items like “{best.title}”: its neighbours in the space of the retrieval model.")
         self._console.print(similar_table(client.similar_items(best.item_id, _K), f"Like {escape(best.title)}"))
 
-        self._step(f"Explain why “{best.title}” came first: who recalled it, and which history weighed most.")
+        self._step(f"Explain why “{best.title}” came first: who recalled it, and which history moved its score.")
         print_explanations(self._console, client.explain(first.user_id, [best.item_id], _K))
 
         self._step(f"User {first.user_id} watches “{best.title}” and rates it 5: the very next answer knows.")

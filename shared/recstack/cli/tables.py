@@ -75,7 +75,7 @@ def similar_table(answer: SimilarItems, title: str) -> Table:
 
 
 def print_explanations(console: Console, answer: Explanations) -> None:
-    """One paragraph per item: verdict, channels, and the history that weighed most."""
+    """One paragraph per item: verdict, channels, and the history that moved the score most."""
     for item in answer.items:
         console.print(_explanation(item))
         console.print()
@@ -108,10 +108,11 @@ def _explanation(item: Explanation) -> RenderableType:
         seed = f", as a neighbour of item {seen.seed_item_id}" if seen.seed_item_id else ""
         parts.append(f"  recalled by {_channels([seen.channel])} at rank {seen.rank} (score {seen.score:.3f}){seed}")
     if item.influences:
-        table = plain_table("  what weighed most in the score", ">weight", ">rating")
-        for influence in item.influences:
-            title = escape(influence.title) or str(influence.item_id)
-            table.add_row(f"  {title}", f"{influence.weight:.2f}", f"{influence.rating:g}" if influence.rating else "")
+        table = plain_table("  what moved the score most", ">effect", ">rating")
+        for event in item.influences:
+            title = escape(event.title) or str(event.item_id)
+            effect = f"[{'green' if event.influence > 0 else 'red'}]{event.influence:+.3f}[/]"
+            table.add_row(f"  {title}", effect, f"{event.rating:g}" if event.rating else "")
         parts.append(table)
     return Group(*parts)
 

@@ -139,8 +139,8 @@ def _explanation(item: gateway_pb2.ItemExplanation) -> Explanation:
         ),
         drop_reason=item.drop_reason or None,
         influences=tuple(
-            HistoryInfluence(influence.item_id, influence.title, influence.weight, influence.rating or None)
-            for influence in item.influences
+            HistoryInfluence(event.item_id, event.title, event.influence, event.rating or None)
+            for event in item.influences
         ),
     )
 

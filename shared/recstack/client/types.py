@@ -140,11 +140,15 @@ class ChannelEvidence:
 
 @dataclass(frozen=True, slots=True)
 class HistoryInfluence:
-    """How much one history item weighed in a score. weight: attention 0..1; rating: None when none was given."""
+    """What one history item did to a score. rating: None when none was given.
+
+    influence: the probability with this event minus the probability without it, -1..1; positive where it raised the
+    score.
+    """
 
     item_id: int
     title: str
-    weight: float
+    influence: float
     rating: float | None
 
 

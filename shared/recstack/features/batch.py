@@ -29,6 +29,12 @@ class History:
         start = max(0, len(self) - n)
         return History(self.item_ids[start:], self.timestamps_ms[start:], self.ratings[start:])
 
+    def without(self, event: int) -> "History":
+        """The other interactions, in the same order. event: position from 0, the oldest."""
+        return History(
+            np.delete(self.item_ids, event), np.delete(self.timestamps_ms, event), np.delete(self.ratings, event)
+        )
+
 
 EMPTY_HISTORY = History(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32))
 

@@ -183,11 +183,6 @@ class DIEN(nn.Module):
         )
         return logits.view(linear_BN.shape) + linear_BN
 
-    def attention(self, state: UserState, candidates_BNE: Tensor, visible_BN: Tensor | None = None) -> Tensor:
-        """Attention [B, N, L] of each candidate to the history: rows sum to 1, or to 0 where there is no history."""
-        visible_BN = state.lengths_B.unsqueeze(1) if visible_BN is None else visible_BN
-        return self._attend(state, self.query(candidates_BNE), visible_BN)
-
     def auxiliary_logits(self, state: UserState, candidates_BNE: Tensor, visible_BN: Tensor) -> Tensor:
         """Logits [B, N] from the extracted interest alone, for the auxiliary loss (Zhou et al., 2019, equation 6).
 
