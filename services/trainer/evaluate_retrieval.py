@@ -40,7 +40,7 @@ class RetrievalRow:
     recall_at_100: float
     recall_at_500: float
     ndcg_at_20: float
-    cover_at_20: float
+    coverage_at_20: float
     recall_at_100_warm: float
     recall_at_100_cold: float
 
@@ -99,7 +99,7 @@ def _row(name: str, ranked_QK: NDArray[np.int64], cases: RetrievalCases) -> Retr
         recall_at_100=metrics["recall@100"],
         recall_at_500=metrics["recall@500"],
         ndcg_at_20=metrics["ndcg@20"],
-        cover_at_20=metrics["coverage@20"],
+        coverage_at_20=metrics["coverage@20"],
         recall_at_100_warm=recall_of(cases.warm),
         recall_at_100_cold=recall_of(~cases.warm),
     )

@@ -124,7 +124,8 @@ def _as_json(section: Section) -> dict[str, Any]:
 
 
 def _label(name: str) -> str:
-    return name.replace("_at_", "@").replace("_", " ")
+    """`recall_at_100_warm` as "R@100 warm": short, so that the tables fit a terminal of 80 columns."""
+    return name.replace("recall_at_", "R@").replace("_at_", "@").replace("_", " ")
 
 
 def _cell(value: object) -> str:
