@@ -51,8 +51,8 @@ train: setup ## Train the full preset, publish the bundle and activate it
 evaluate: setup ## Compare the active bundle with baselines on the test split
 	$(BIN)/recstack evaluate
 
-bench: setup ## Time Recommend(k=20) over 500 candidates, by stage
-	$(BIN)/python -m tests.bench.recommend
+bench: setup ## Time Recommend(k=20) over 500 candidates, by stage; needs a trained bundle
+	$(BIN)/python -m tests.bench.recommend --ranking ray plain
 
 test: setup ## Run the tests (real Redis, real gRPC servers, real Ray Serve)
 	$(BIN)/pytest
