@@ -38,6 +38,7 @@ protos: $(STUBS) ## Generate the gRPC stubs into shared/recstack/api
 
 demo: setup ## Train (quick), start everything, recommend, send an event, stop everything
 	$(BIN)/recstack demo
+	@echo 'The recstack command is in $(VENV): source $(BIN)/activate'
 
 up: setup ## Start Redis and the four services, and keep them running
 	$(BIN)/recstack up --detach
