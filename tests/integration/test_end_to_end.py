@@ -10,16 +10,21 @@ from pathlib import Path
 import grpc
 import numpy as np
 import pytest
+import torch
 
 from recstack import Client, Event, EventType, FeatureStatus, InvalidRequestError, NotFoundError
-from recstack.api.common.v1.common_pb2 import History, UserProfile
+from recstack.api.common.v1.common_pb2 import Channel, History, UserProfile
 from recstack.api.ranking.v1.ranking_pb2 import RankRequest
 from recstack.api.ranking.v1.ranking_pb2_grpc import RankingServiceStub
+from recstack.api.retrieval.v1.retrieval_pb2 import ChannelRequest, RetrieveRequest
+from recstack.api.retrieval.v1.retrieval_pb2_grpc import RetrievalServiceStub
 from recstack.bundle import BundleStore
 from recstack.config import BundleSettings, Settings
 from recstack.data import Dataset, synthetic_world, temporal_split
+from recstack.features.batch import user_batch
 from recstack.features.schema import PROFILE_SIZES
 from recstack.local import LocalStack
+from recstack.models.retrievers import load_retriever
 from recstack.rpc.channel import sync_channel
 from services.trainer.golden import GoldenCase, read_golden
 from services.trainer.publish import publish
@@ -78,17 +83,16 @@ def client(world: World) -> Iterator[Client]:
         yield client
 
 
-def rank(stub: RankingServiceStub, case: GoldenCase) -> list[float]:
-    request = RankRequest(
-        profile=UserProfile(**dict(zip(PROFILE_SIZES, case.profile.tolist(), strict=True))),
-        history=History(
-            item_ids=case.history.item_ids.tolist()[-200:],
-            timestamps_ms=case.history.timestamps_ms.tolist()[-200:],
-            ratings=case.history.ratings.tolist()[-200:],
-        ),
-        item_ids=case.item_ids.tolist(),
+def profile_of(case: GoldenCase) -> UserProfile:
+    return UserProfile(**dict(zip(PROFILE_SIZES, case.profile.tolist(), strict=True)))
+
+
+def history_of(case: GoldenCase) -> History:
+    """What the gateway would send: the last events."""
+    last = case.history.last(200)
+    return History(
+        item_ids=last.item_ids.tolist(), timestamps_ms=last.timestamps_ms.tolist(), ratings=last.ratings.tolist()
     )
-    return list(stub.Rank(request, timeout=TIMEOUT).scores)
 
 
 def test_scores_through_ray_serve_equal_the_offline_scores_of_the_bundle(world: World) -> None:
@@ -96,8 +100,34 @@ def test_scores_through_ray_serve_equal_the_offline_scores_of_the_bundle(world: 
     assert len({len(case.history) for case in cases}) > 3, "short, long and empty histories"
     with sync_channel(world.stack.settings.ranking.address) as channel:
         for case in cases:
-            served = rank(RankingServiceStub(channel), case)
+            request = RankRequest(profile=profile_of(case), history=history_of(case), item_ids=case.item_ids.tolist())
+            served = RankingServiceStub(channel).Rank(request, timeout=TIMEOUT).scores
             np.testing.assert_allclose(served, case.scores, rtol=0, atol=1e-5)
+
+
+def test_recall_through_grpc_equals_the_towers_of_the_bundle(world: World) -> None:
+    bundle = world.store.open(world.first)
+    model, catalogue = load_retriever(bundle.folder / "retrieval"), bundle.catalogue()
+    vectors_ID = np.load(bundle.folder / "retrieval/item_vectors.npy")
+    with torch.inference_mode():
+        np.testing.assert_allclose(model.encode_items(catalogue.item_table())[1:].numpy(), vectors_ID, atol=1e-5)
+    with sync_channel(world.stack.settings.retrieval.address) as channel:
+        for case in read_golden(bundle.folder / "golden.npz"):
+            request = RetrieveRequest(
+                profile=profile_of(case),
+                history=history_of(case),
+                channels=[ChannelRequest(channel=Channel.CHANNEL_TWO_TOWER, k=30)],
+            )
+            served = RetrievalServiceStub(channel).Retrieve(request, timeout=TIMEOUT).results[0]
+            history = case.history.last(model.config.max_history)
+            user = user_batch(
+                case.profile[None], [catalogue.index_of(history.item_ids)], [history.ratings], len(history) or 1
+            )
+            with torch.inference_mode():
+                offline_I = vectors_ID @ model.encode_users(user, catalogue.item_table())[0].numpy()
+            rows = catalogue.index_of(np.array(served.item_ids)) - 1
+            np.testing.assert_allclose(served.scores, offline_I[rows], rtol=0, atol=1e-5)
+            np.testing.assert_allclose(served.scores, np.sort(offline_I)[::-1][:30], rtol=0, atol=1e-5)
 
 
 def test_a_known_user_gets_unseen_items_with_titles_channels_and_times(world: World, client: Client) -> None:
