@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from recstack.bundle import REQUIRED_FILES, BundleStore
 from recstack.config import Settings
 from recstack.local.services import Service
 
@@ -55,8 +56,11 @@ class Standins:
         return Service(section, module, section, startup_seconds)
 
 
-def activate_nothing(settings: Settings) -> None:
-    """Make the bundle store say that a bundle is active; stand-ins do not open it."""
-    store = Path(settings.bundle_store)
-    store.mkdir(parents=True)
-    (store / "active.json").write_text('{"versions": ["20260102-030405-abc123"]}')
+def activate_hollow_bundle(settings: Settings) -> str:
+    """Publish and activate a bundle that verifies but holds no models, which stand-ins do not open; its version."""
+    store, folder = BundleStore(settings.bundle_store), settings.home / "hollow"
+    for name in REQUIRED_FILES:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text("hollow")
+    version = store.publish(folder, dataset="hollow", models={}, metrics={}).version
+    return store.activate(version).version

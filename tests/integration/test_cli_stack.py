@@ -15,7 +15,7 @@ from recstack.cli.demo import before_and_after
 from recstack.client.types import FeatureStatus, Recommendation, RecommendationList
 from recstack.config import Settings
 from recstack.local import LocalStack
-from tests.helpers.standins import Standins, activate_nothing
+from tests.helpers.standins import Standins, activate_hollow_bundle
 
 
 @pytest.fixture(autouse=True)
@@ -110,7 +110,7 @@ def test_up_without_a_bundle_says_to_train() -> None:
 def test_status_shows_a_running_stack(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     settings = Settings(home=home)
-    activate_nothing(settings)
+    activate_hollow_bundle(settings)
     with LocalStack(settings, free_ports=True, services=(Standins(tmp_path).healthy("gateway"),)) as stack:
         status = run("status")
         assert status.exit_code == 0, status.output

@@ -17,13 +17,13 @@ from recstack.errors import BundleError, StackError
 from recstack.local import LocalStack, StateFile, down, start_detached
 from recstack.local.processes import is_alive
 from recstack.local.service_process import is_serving
-from tests.helpers.standins import Standins, activate_nothing
+from tests.helpers.standins import Standins, activate_hollow_bundle
 
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
     settings = Settings(home=tmp_path / "home")
-    activate_nothing(settings)
+    activate_hollow_bundle(settings)
     return settings
 
 
@@ -93,7 +93,7 @@ def test_a_taken_port_names_service_port_and_owner(tmp_path: Path, standins: Sta
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         settings = Settings(home=tmp_path / "home", gateway=GatewaySettings(address=f"127.0.0.1:{port}"))
-        activate_nothing(settings)
+        activate_hollow_bundle(settings)
         stack = LocalStack(settings, services=(standins.healthy("gateway"),))
         with pytest.raises(StackError) as raised:
             stack.start()
@@ -183,3 +183,11 @@ def test_down_stops_a_living_supervisor(settings: Settings, standins: Standins) 
     assert down(settings)
     supervisor.communicate()
     assert not any(is_alive(process.pid) for process in state.processes)
+
+
+def test_a_damaged_bundle_is_named_before_anything_starts(settings: Settings, standins: Standins) -> None:
+    next(Path(settings.bundle_store).glob("*/golden.npz")).write_text("damaged")
+    stack = LocalStack(settings, free_ports=True, services=(standins.healthy("gateway"),))
+    with pytest.raises(BundleError, match=r"corrupt: golden\.npz"):
+        stack.start()
+    assert not (settings.home / "logs").exists()

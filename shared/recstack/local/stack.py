@@ -89,7 +89,8 @@ class LocalStack:
     def start(self) -> None:
         """Start and wait until every service is healthy and the features are loaded; stop everything on failure.
 
-        Raises StackError (already up, port taken, service died or late) or BundleError (no active bundle).
+        Raises StackError (already up, port taken, service died or late) or BundleError (no active bundle, or a damaged
+        one).
         """
         with contextlib.ExitStack() as undo:
             undo.enter_context(self._state_file.locked())
@@ -144,12 +145,12 @@ class LocalStack:
         self.stop()
 
     def _active_bundle(self) -> str:
-        version = BundleStore(self._settings.bundle_store).active()
+        store = BundleStore(self._settings.bundle_store, self._settings.home / "cache" / "bundles")
+        version = store.active()
         if version is None:
-            raise BundleError(
-                f"no bundle is active in {self._settings.bundle_store}; make one with `recstack train` first"
-            )
-        return version
+            raise BundleError(f"no bundle is active in {store.url}; make one with `recstack train` first")
+        # The services would refuse a damaged bundle too, but only their logs would say why they never get healthy.
+        return store.verify(version).version
 
     def _require_free_ports(self) -> None:
         for service in self._services:
