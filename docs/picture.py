@@ -26,7 +26,8 @@ WIDTH, ITEMS = 124, 6
 
 def main() -> None:
     """Start the stack with an empty Redis, ask it as the CLI does, and save what the CLI would print."""
-    settings, store = load_settings(), BundleStore(load_settings().bundle_store)
+    settings = load_settings()
+    store = BundleStore.of(settings)
     viewer, _ = contrasting_viewers(store.open(store.active() or "").folder)
     user = viewer.user_id
     console = Console(record=True, width=WIDTH, file=io.StringIO(), highlight=False)

@@ -48,7 +48,7 @@ async def running(settings: Settings, clock: Callable[[], int] = epoch_ms) -> As
             log.warning("%s; starting anyway", error)
         registration = Registration(SERVICE, features_pb2_grpc.add_FeatureStoreServiceServicer_to_server, servicer)
         server = await start_server(limits.address, [registration], serving=False)
-        monitor = HealthMonitor(redis, address, guard, server, ["", SERVICE])
+        monitor = HealthMonitor(redis, address, guard, server)
         await monitor.check()
         watching = asyncio.create_task(monitor.run())
         try:

@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-from collections.abc import Sequence
 
 from redis import RedisError
 
@@ -15,7 +14,7 @@ log = logging.getLogger("recstack.feature_store")
 
 
 class HealthMonitor:
-    """PINGs Redis and publishes SERVING or NOT_SERVING for `services` when the answer changes."""
+    """PINGs Redis and publishes SERVING or NOT_SERVING when the answer changes."""
 
     def __init__(
         self,
@@ -23,14 +22,12 @@ class HealthMonitor:
         address: str,
         guard: DurabilityGuard,
         running: RunningServer,
-        services: Sequence[str],
         interval_seconds: float = 1.0,
     ) -> None:
         self._redis = redis
         self._address = address
         self._guard = guard
         self._running = running
-        self._services = services
         self._interval_seconds = interval_seconds
         self._serving: bool | None = None
 
@@ -57,5 +54,4 @@ class HealthMonitor:
             return
         self._serving = serving
         log.log(logging.INFO if serving else logging.WARNING, "serving: %s (%s)", serving, reason)
-        for service in self._services:
-            await self._running.set_serving(serving, service)
+        await self._running.set_serving(serving)

@@ -124,5 +124,4 @@ async def _serve_when_ready(
         await executor.run(Query(user_id=0, k=1, request_id="warm-up", deadline=Deadline.after(deadline_ms / 1000)))
     except Exception as error:  # requests will tell their callers; the gateway must not stay NOT_SERVING for it
         log.warning("warm-up failed: %s", error)
-    for name in ("", SERVICE):
-        await server.set_serving(True, name)
+    await server.set_serving(True)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import grpc
 import grpc.aio
@@ -14,8 +14,6 @@ from recstack.config import Settings
 from recstack.errors import DeadlineError, RecStackError, UnavailableError, error_kind
 from recstack.rpc.channel import aio_channel
 from services.gateway.pipeline.deadline import Deadline
-
-ResponseT = TypeVar("ResponseT")
 
 
 @dataclass(frozen=True, slots=True)

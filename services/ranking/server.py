@@ -43,8 +43,7 @@ async def running_service(
     """The service, listening; SERVING from the first bundle on. Stops on exit. load: see `RankingService`."""
 
     async def publish_readiness() -> None:
-        for name in ("", SERVICE_NAME):
-            await running.set_serving(True, name)
+        await running.set_serving(True)
 
     service = RankingService(settings, load, publish_readiness)
     add = ranking_pb2_grpc.add_RankingServiceServicer_to_server

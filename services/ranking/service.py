@@ -85,7 +85,7 @@ class RankingService:
         self._settings = ranking
         self._load = load or _scorer_loader(ranking)
         self._watcher: BundleWatcher[BundleScorer] = BundleWatcher(
-            BundleStore(settings.bundle_store, settings.home / "bundle-cache"),
+            BundleStore.of(settings),
             self._build,
             settings.bundle.poll_seconds,
             on_swap,

@@ -37,11 +37,10 @@ async def running_service(settings: Settings) -> AsyncIterator[RunningServer]:
         return engine
 
     async def publish_readiness() -> None:
-        for name in ("", SERVICE):
-            await running.set_serving(True, name)
+        await running.set_serving(True)
 
     set_threads()
-    store = BundleStore(settings.bundle_store, cache=settings.home / "bundle-cache")
+    store = BundleStore.of(settings)
     watcher = BundleWatcher(store, load, settings.bundle.poll_seconds, publish_readiness)
     with ThreadPoolExecutor(os.cpu_count(), "retrieval", set_threads) as executor:
         servicer = RetrievalServicer(watcher, settings.retrieval, executor)

@@ -51,7 +51,7 @@ def train(
     metrics = {f"retrieval/validation_{name}": value for name, value in retrieval.metrics.items()}
     metrics |= {f"ranking/validation_{name}": value for name, value in ranking.metrics.items()}
     metrics |= {"retrieval/seconds": retrieval.seconds, "ranking/seconds": ranking.seconds}
-    store = BundleStore(settings.bundle_store)
+    store = BundleStore.of(settings)
     manifest = publish(store, data, two_tower.cpu(), dien.cpu(), metrics)
     console.print(f"Published bundle {manifest.version} in {store.url}; trained {_minutes(metrics)}.")
     if activate:
@@ -68,7 +68,7 @@ def evaluate(
 ) -> None:
     """Compare a bundle's models with baselines trained in the same run, on the test period."""
     settings, console = load_settings(), Console()
-    store = BundleStore(settings.bundle_store)
+    store = BundleStore.of(settings)
     bundle = store.open(version or store.active() or "")
     bundle.verify()
     data = _load(dataset, data_path, settings.home, threads, console)

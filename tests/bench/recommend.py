@@ -52,7 +52,7 @@ def bench_settings() -> Settings:
 
 def users_with_history(settings: Settings, length: int) -> NDArray[np.int64]:
     """Ids of users with at least `length` events in the active bundle, in random order."""
-    store = BundleStore(settings.bundle_store)
+    store = BundleStore.of(settings)
     folder = store.open(store.active() or "").folder
     with np.load(folder / "features/histories.npz", allow_pickle=False) as columns:
         users = columns["user_ids"][columns["lengths"] >= length]

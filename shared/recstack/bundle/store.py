@@ -11,12 +11,14 @@ import subprocess
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Self
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
 from recstack.bundle.bundle import Bundle
 from recstack.bundle.manifest import MANIFEST_NAME, FileEntry, Manifest
+from recstack.config import Settings
 from recstack.errors import BundleError
 from recstack.features.schema import SCHEMA
 
@@ -34,6 +36,11 @@ class BundleStore:
         self.url = url
         self._fs, self._root = fsspec.core.url_to_fs(url)
         self._cache = cache
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        """The configured store; bundles of a remote one are kept in HOME/cache/bundles."""
+        return cls(settings.bundle_store, settings.home / "cache" / "bundles")
 
     def publish(
         self, folder: Path, *, dataset: str, models: Mapping[str, str], metrics: Mapping[str, float]

@@ -106,7 +106,7 @@ def _store() -> "BundleStore":
     from recstack.bundle.store import BundleStore
 
     settings = load_settings()
-    return BundleStore(settings.bundle_store, settings.home / "cache" / "bundles")
+    return BundleStore.of(settings)
 
 
 def _active(store: "BundleStore") -> str:

@@ -71,7 +71,7 @@ class Demo:
             raise StackError(f"training ended with exit status {done.returncode}; its last messages are above")
 
     def _show(self, client: Client) -> None:
-        bundle = BundleStore(self._stack.settings.bundle_store).open(self._stack.state.bundle_version)
+        bundle = BundleStore.of(self._stack.settings).open(self._stack.state.bundle_version)
         first, second = contrasting_viewers(bundle.folder)
         before = self._show_viewer(client, first)
         self._show_viewer(client, second)

@@ -30,7 +30,7 @@ def load(
     from recstack.local.feature_loading import load_features
 
     settings = load_settings()
-    chosen = version or BundleStore(settings.bundle_store).active()
+    chosen = version or BundleStore.of(settings).active()
     if not chosen:
         raise BundleError(f"no bundle is active in {settings.bundle_store}; make one with `recstack train`")
     address = service_address("feature-store", settings.feature_store.address)

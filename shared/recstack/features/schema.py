@@ -25,8 +25,6 @@ TITLE_BYTES = 128
 AGE_BANDS = (1, 18, 25, 35, 45, 50, 56)
 """MovieLens age codes; age id = position + 1."""
 
-AGE_NAMES = ("unknown", "under 18", "18-24", "25-34", "35-44", "45-49", "50-55", "56+")
-GENDER_NAMES = ("unknown", "female", "male")
 NUM_OCCUPATIONS = 21
 NUM_REGIONS = 10
 

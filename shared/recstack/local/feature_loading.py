@@ -51,4 +51,4 @@ def _require_same_dataset(stored: str, wanted: str, settings: Settings) -> None:
 
 
 def _store(settings: Settings) -> BundleStore:
-    return BundleStore(settings.bundle_store, settings.home / "cache" / "bundles")
+    return BundleStore.of(settings)

@@ -145,7 +145,7 @@ class LocalStack:
         self.stop()
 
     def _active_bundle(self) -> str:
-        store = BundleStore(self._settings.bundle_store, self._settings.home / "cache" / "bundles")
+        store = BundleStore.of(self._settings)
         version = store.active()
         if version is None:
             raise BundleError(f"no bundle is active in {store.url}; make one with `recstack train` first")

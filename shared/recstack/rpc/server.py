@@ -70,15 +70,19 @@ class Registration:
 class RunningServer:
     """A started server with its health servicer. Use `stop` to drain."""
 
-    def __init__(self, server: grpc.aio.Server, health_servicer: health.aio.HealthServicer, port: int) -> None:
+    def __init__(
+        self, server: grpc.aio.Server, health_servicer: health.aio.HealthServicer, port: int, services: Sequence[str]
+    ) -> None:
         self.port = port
         self._server = server
         self._health = health_servicer
+        self._services = services
 
-    async def set_serving(self, serving: bool, service: str = "") -> None:
-        """Publish SERVING or NOT_SERVING for the whole server or one service."""
+    async def set_serving(self, serving: bool) -> None:
+        """Publish SERVING or NOT_SERVING for the server as a whole ("") and for each of its services."""
         status = health_pb2.HealthCheckResponse
-        await self._health.set(service, status.SERVING if serving else status.NOT_SERVING)
+        for name in ("", *self._services):
+            await self._health.set(name, status.SERVING if serving else status.NOT_SERVING)
 
     async def stop(self, drain_seconds: float) -> None:
         """Flip health to NOT_SERVING, then let in-flight calls finish for up to `drain_seconds`."""
@@ -111,9 +115,8 @@ async def start_server(address: str, registrations: Sequence[Registration], *, s
             "stop the other process, or choose another address in the settings"
         ) from error
     await server.start()
-    running = RunningServer(server, health_servicer, port)
-    for name in ["", *names]:
-        await running.set_serving(serving, name)
+    running = RunningServer(server, health_servicer, port, names)
+    await running.set_serving(serving)
     log.info("serving %s on port %d", ", ".join(names), port)
     return running
 
