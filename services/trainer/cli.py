@@ -12,10 +12,10 @@ from rich.console import Console
 from recstack.bundle import BundleStore
 from recstack.config import load_settings
 from recstack.data import Dataset, resolve_dataset, temporal_split
+from services.trainer.evaluation.report import evaluate_bundle, write_report
 from services.trainer.publish import publish
-from services.trainer.ranking_task import RANKING_PRESETS, train_ranking
-from services.trainer.report import evaluate_bundle, write_report
-from services.trainer.retrieval_task import RETRIEVAL_PRESETS, train_retrieval
+from services.trainer.tasks.dien import RANKING_PRESETS, train_ranking
+from services.trainer.tasks.two_tower import RETRIEVAL_PRESETS, train_retrieval
 
 Preset = StrEnum("Preset", {"QUICK": "quick", "FULL": "full"})
 

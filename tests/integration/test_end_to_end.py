@@ -28,8 +28,8 @@ from recstack.models.retrievers import load_retriever
 from recstack.rpc.channel import sync_channel
 from services.trainer.golden import GoldenCase, read_golden
 from services.trainer.publish import publish
-from services.trainer.ranking_task import RANKING_PRESETS, train_ranking
-from services.trainer.retrieval_task import RETRIEVAL_PRESETS, train_retrieval
+from services.trainer.tasks.dien import RANKING_PRESETS, train_ranking
+from services.trainer.tasks.two_tower import RETRIEVAL_PRESETS, train_retrieval
 
 TIMEOUT = 20.0  # a busy test machine, not a figure
 

@@ -42,6 +42,7 @@ def padded_users() -> UserBatch:
         torch.randint(1, ITEMS + 1, (4, STEPS)) * real,
         torch.randint(1, 6, (4, STEPS)) * real,
         torch.tensor(LENGTHS),
+        torch.zeros(4, dtype=torch.int64),
     )
 
 
@@ -51,7 +52,9 @@ def alone(users: UserBatch, row: int, length: int) -> UserBatch:
     items, ratings = users.items_BL[row : row + 1, :width].clone(), users.ratings_BL[row : row + 1, :width].clone()
     items[:, length:] = 0
     ratings[:, length:] = 0
-    return UserBatch(users.profile_B4[row : row + 1], items, ratings, torch.tensor([length]))
+    return UserBatch(
+        users.profile_B4[row : row + 1], items, ratings, torch.tensor([length]), users.users_B[row : row + 1]
+    )
 
 
 def candidates(vectors: Tensor) -> Tensor:

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from recstack.errors import InvalidRequestError, RecStackError
 from recstack.models.devices import resolve_device
-from services.trainer.checkpoint import CHECKPOINT_FILE, TrainingState, save_checkpoint
-from services.trainer.fit import FitConfig, fit
+from services.trainer.fit import ALONE, FitConfig, Loss, Worker, fit
+from services.trainer.fit.checkpoint import CHECKPOINT_FILE, TrainingState, save_checkpoint
 
 QUIET = Console(quiet=True)
 CONFIG = FitConfig(epochs=6, learning_rate=0.05, patience=6, warmup=0.1, seed=3)
@@ -35,15 +35,15 @@ class LineTask:
     def identity(self) -> Mapping[str, object]:
         return {"points": 32}
 
-    def batches(self, epoch: int) -> list[Tensor]:
+    def batches(self, epoch: int, worker: Worker = ALONE) -> list[Tensor]:
         generator = torch.Generator().manual_seed(epoch)
-        return list(torch.randn(4, 8, 1, generator=generator))
+        return [batch[worker.rank :: worker.count] for batch in torch.randn(4, 8, 1, generator=generator)]
 
     def samples(self, batch: Tensor) -> int:
         return len(batch)
 
-    def loss(self, batch: Tensor) -> Tensor:
-        return nn.functional.mse_loss(self.model(batch), 2 * batch + 1)
+    def loss(self, batch: Tensor) -> Loss:
+        return Loss(nn.functional.mse_loss(self.model(batch), 2 * batch + 1, reduction="sum"), len(batch))
 
     def validate(self) -> dict[str, float]:
         assert not self.model.training
@@ -127,8 +127,8 @@ def test_time_budget_stops_inside_an_epoch_and_still_validates(tmp_path: Path) -
 
 def test_a_loss_that_is_not_a_number_is_reported(tmp_path: Path) -> None:
     class Broken(LineTask):
-        def loss(self, batch: Tensor) -> Tensor:
-            return super().loss(batch) * math.nan
+        def loss(self, batch: Tensor) -> Loss:
+            return Loss(super().loss(batch).total * math.nan, 1.0)
 
     with pytest.raises(RecStackError, match="lower the learning rate"):
         fit(Broken(), CONFIG, tmp_path, QUIET)
@@ -165,7 +165,7 @@ def test_the_moving_average_is_what_is_validated_and_kept(tmp_path: Path) -> Non
         def batches(self, epoch: int) -> list[Tensor]:
             return super().batches(epoch)[:1]
 
-        def loss(self, batch: Tensor) -> Tensor:
+        def loss(self, batch: Tensor) -> Loss:
             self.weights.append(self.model[1].weight.item())  # type: ignore[index, union-attr, operator]
             return super().loss(batch)
 

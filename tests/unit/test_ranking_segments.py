@@ -10,8 +10,8 @@ from recstack.data.synthetic import synthetic_world
 from recstack.features.batch import user_batch
 from recstack.models.dien import DIEN, DIENConfig
 from services.trainer.items import item_table
-from services.trainer.ranking_predict import HistoryAt
-from services.trainer.ranking_segments import SegmentData, SegmentEpoch, liked
+from services.trainer.tasks.history_at import HistoryAt
+from services.trainer.tasks.segments import SegmentData, SegmentEpoch, liked
 
 MAX_HISTORY = 10
 

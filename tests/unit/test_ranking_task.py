@@ -10,12 +10,12 @@ from recstack.data.dataset import Dataset
 from recstack.data.splits import TemporalSplit, temporal_split
 from recstack.data.synthetic import synthetic_world
 from recstack.models.dien import DIEN
-from services.trainer.evaluate_ranking import evaluate_ranking
+from services.trainer.evaluation.ranking import evaluate_ranking
 from services.trainer.fit import FitConfig, FitResult
 from services.trainer.items import item_table
-from services.trainer.ranking_predict import HistoryAt
-from services.trainer.ranking_segments import liked
-from services.trainer.ranking_task import RANKING_PRESETS, events_before, set_item_bias, train_ranking
+from services.trainer.tasks.dien import RANKING_PRESETS, events_before, set_item_bias, train_ranking
+from services.trainer.tasks.history_at import HistoryAt
+from services.trainer.tasks.segments import liked
 
 PRESET = dataclasses.replace(
     RANKING_PRESETS["quick"], fit=FitConfig(epochs=3, learning_rate=1e-2), batch_segments=16, hidden=16

@@ -51,6 +51,7 @@ def first_steps(batch: UserBatch, steps: int) -> UserBatch:
         batch.items_BL[:, :width] if steps else torch.zeros_like(batch.items_BL[:, :1]),
         batch.ratings_BL[:, :width] if steps else torch.zeros_like(batch.ratings_BL[:, :1]),
         torch.full_like(batch.lengths_B, steps),
+        batch.users_B,
     )
 
 
@@ -74,6 +75,7 @@ def test_padding_and_company_do_not_change_a_user(lengths: list[int]) -> None:
             batch.items_BL[row : row + 1, : max(1, length)],
             batch.ratings_BL[row : row + 1, : max(1, length)],
             batch.lengths_B[row : row + 1],
+            batch.users_B[row : row + 1],
         )
         torch.testing.assert_close(model.encode_users(alone, table)[0], together_BD[row], rtol=1e-4, atol=1e-5)
 

@@ -46,10 +46,15 @@ class Events:
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
-    """Users, items and events, with a line that says where they came from."""
+    """Users, items and events, with a line that says where they came from.
+
+    file_row: [N] int64, the row of the source file that each event was, where it came from one. Published random
+    splits are permutations of file rows.
+    """
 
     name: str
     provenance: str
     users: Users
     items: Items
     events: Events
+    file_row: NDArray[np.int64] | None = None

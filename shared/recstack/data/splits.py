@@ -1,5 +1,6 @@
 """Splits into training, validation and test events."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,6 +22,20 @@ class TemporalSplit:
     train: slice
     validation: slice
     test: slice
+
+
+@dataclass(frozen=True, slots=True)
+class RowSplit:
+    """Rows of Events, int64, ascending, that a model learns from, is chosen on, and is judged on; none in two parts.
+
+    temporal: whether every training row precedes every test row, so that a row's history may hold any earlier event.
+    In a random split it must hold training rows only: others would give away labels.
+    """
+
+    train: NDArray[np.int64]
+    validation: NDArray[np.int64]
+    test: NDArray[np.int64]
+    temporal: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,3 +86,43 @@ def leave_last_out(events: Events) -> LeaveLastOut:
         validation=np.sort(order[held_out & (from_last == 1)]),
         test=np.sort(order[held_out & (from_last == 0)]),
     )
+
+
+def temporal_rows(split: TemporalSplit) -> RowSplit:
+    """A temporal split as rows."""
+    train, validation, test = (
+        np.arange(part.start, part.stop, dtype=np.int64) for part in (split.train, split.validation, split.test)
+    )
+    return RowSplit(train, validation, test, temporal=True)
+
+
+def random_split(
+    dataset: Dataset,
+    shares: tuple[float, float],
+    seed: int,
+    rows: NDArray[np.int64] | None = None,
+    test_first: bool = False,
+) -> RowSplit:
+    """Cut a random permutation of the source file's rows into training, validation and test.
+
+    shares: validation's and test's. The permutation is `numpy.random.RandomState(seed).permutation(N)`, which is what
+    published splits use. rows: the rows of Events that take part (all when left out), numbered as if the file had no
+    others. test_first: the permutation begins with the test part, as in scikit-learn's `train_test_split`, and not
+    with training. Raises DataError where a part would be empty.
+    """
+    file_row = np.arange(len(dataset.events)) if dataset.file_row is None else dataset.file_row
+    rows = np.arange(len(dataset.events)) if rows is None else rows
+    in_file_order = rows[np.argsort(file_row[rows], kind="stable")]
+    total = len(rows)
+    validation, test = round(shares[0] * total), math.ceil(shares[1] * total)
+    if min(validation, test, total - validation - test) < 1:
+        raise DataError(
+            f"cannot split {total} events at random: {total - validation - test} for training, {validation} for "
+            f"validation and {test} for test; each needs at least one"
+        )
+    order = np.random.RandomState(seed).permutation(total)
+    if test_first:
+        order = np.roll(order, -test)
+    parts = np.split(in_file_order[order], [total - validation - test, total - test])
+    train_rows, validation_rows, test_rows = (np.sort(part).astype(np.int64) for part in parts)
+    return RowSplit(train_rows, validation_rows, test_rows, temporal=False)

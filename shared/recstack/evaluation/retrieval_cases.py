@@ -82,6 +82,7 @@ class RetrievalCases:
             [self.events.item[row].astype(np.int64) + 1 for row in rows],
             [self.events.rating[row] for row in rows],
             max_length,
+            self.users[chosen] + 1,
         )
 
     def liked(self) -> csr_matrix:

@@ -47,12 +47,14 @@ class UserBatch:
     items_BL   int64: item indices, 0 = padding or unknown.
     ratings_BL int64: 0 = padding or no rating, 1..5.
     lengths_B  int64: number of real steps (an unknown item in the middle is still a step).
+    users_B    int64: user indices, rows of the trained users + 1; 0 = unknown. Only models with user ids read it.
     """
 
     profile_B4: Tensor
     items_BL: Tensor
     ratings_BL: Tensor
     lengths_B: Tensor
+    users_B: Tensor
 
     def to(self, device: torch.device | str) -> "UserBatch":
         """The same batch on another device."""
@@ -61,6 +63,7 @@ class UserBatch:
             self.items_BL.to(device),
             self.ratings_BL.to(device),
             self.lengths_B.to(device),
+            self.users_B.to(device),
         )
 
 
@@ -75,11 +78,13 @@ def user_batch(
     item_indices: Sequence[NDArray[np.int64]],
     ratings: Sequence[NDArray[np.float32]],
     max_length: int,
+    users: NDArray[np.int64] | None = None,
 ) -> UserBatch:
     """Pad histories into a batch.
 
     profiles: [B, 4] ids. item_indices, ratings: one array per user, oldest first; only the last `max_length`
-    steps are kept. L is the longest kept history, at least 1, so that models never see an empty axis.
+    steps are kept. L is the longest kept history, at least 1, so that models never see an empty axis. users: [B] user
+    indices; all unknown when left out.
     """
     count = len(item_indices)
     lengths = np.array([min(len(row), max_length) for row in item_indices], np.int64)
@@ -95,4 +100,5 @@ def user_batch(
         torch.from_numpy(items_BL),
         torch.from_numpy(ratings_BL),
         torch.from_numpy(lengths),
+        torch.zeros(count, dtype=torch.int64) if users is None else torch.from_numpy(users.astype(np.int64)),
     )

@@ -25,6 +25,7 @@ from recstack.features.catalogue import NUM_YEAR_BUCKETS, ItemTable
 from recstack.features.schema import GENRES, PROFILE_SIZES
 from recstack.models.asymmetric_svd import AsymmetricSVD
 from recstack.models.augru import AUGRU
+from recstack.models.ranker import Ranker
 
 SEQUENCES = ("movie", "genre", "year")
 NUM_RATING_IDS = 6
@@ -92,7 +93,7 @@ class UserState:
     evolution_inputs_LGB: Tensor
 
 
-class DIEN(nn.Module):
+class DIEN(Ranker):
     """Deep Interest Evolution Network (Zhou et al., 2019) with signed, candidate-shared history encoding.
 
     Use: `encode_items` once per bundle, `encode_users` once per request, `score` per set of candidates. Training uses

@@ -19,7 +19,7 @@ from recstack.evaluation.retrieval_metrics import rank_unseen, retrieval_metrics
 from recstack.features.schema import LIKED_FROM
 from recstack.models.two_tower import TwoTower
 from services.trainer.items import item_table
-from services.trainer.retrieval_task import two_tower_scores
+from services.trainer.tasks.two_tower import two_tower_scores
 
 Scores = Callable[[RetrievalCases], NDArray[np.float32]]
 BaselineT = TypeVar("BaselineT", Popularity, ItemKNN, ImplicitALS)

@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from rich.console import Console
-from torch import Tensor
 
 from recstack.data.dataset import Dataset
 from recstack.data.sequences import UserSequences
@@ -18,10 +17,10 @@ from recstack.evaluation.retrieval_metrics import rank_unseen, retrieval_metrics
 from recstack.features.catalogue import ItemTable
 from recstack.models.devices import resolve_device
 from recstack.models.two_tower import TwoTower, TwoTowerConfig
-from services.trainer.checkpoint import seed_everything
-from services.trainer.fit import FitConfig, FitResult, fit
+from services.trainer.fit import ALONE, FitConfig, FitResult, Loss, Worker, fit
+from services.trainer.fit.checkpoint import seed_everything
 from services.trainer.items import item_table
-from services.trainer.retrieval_batches import RetrievalBatch, RetrievalBatches
+from services.trainer.tasks.two_tower_batches import RetrievalBatch, RetrievalBatches
 
 USERS_PER_ENCODING = 256
 MIN_WEIGHT = 1e-9
@@ -107,16 +106,16 @@ class RetrievalTask:
             "validation": self._split.validation.stop,
         }
 
-    def batches(self, epoch: int) -> "_Epoch":
+    def batches(self, epoch: int, worker: Worker = ALONE) -> "_Epoch":
         """Every user once."""
-        return _Epoch(self._batches, self._seed, epoch)
+        return _Epoch(self._batches, self._seed, epoch, worker)
 
     def samples(self, batch: RetrievalBatch) -> int:
         """Prefixes."""
         return batch.visible_BP.numel()
 
-    def loss(self, batch: RetrievalBatch) -> Tensor:
-        """Mean cross-entropy of the batch's prefixes that have a target."""
+    def loss(self, batch: RetrievalBatch) -> Loss:
+        """Cross-entropy of the batch's prefixes that have a target."""
         batch = batch.to(self._device)
         users_BPD = self.model.encode_prefixes(batch.users, self.table, batch.visible_BP) / self.model.temperature
         items_ID = self.model.encode_items(self.table)
@@ -132,7 +131,7 @@ class RetrievalTask:
         loss_BP = normaliser_BP - (users_BPD * targets_BPD).sum(2)
         # A prefix counts as much as its targets do on average.
         prefix_weight_BP = weight_BP / target_BPI.sum(2).clamp(min=1)
-        return (loss_BP * prefix_weight_BP).sum() / prefix_weight_BP.sum().clamp(min=MIN_WEIGHT)
+        return Loss((loss_BP * prefix_weight_BP).sum(), prefix_weight_BP.sum().clamp(min=MIN_WEIGHT))
 
     def validate(self) -> dict[str, float]:
         """Protocol T1 on the validation period."""
@@ -145,12 +144,13 @@ class _Epoch:
     source: RetrievalBatches
     seed: int
     epoch: int
+    worker: Worker
 
     def __len__(self) -> int:
         return len(self.source)
 
     def __iter__(self) -> Iterator[RetrievalBatch]:
-        return self.source.epoch(self.seed, self.epoch)
+        return self.source.epoch(self.seed, self.epoch, self.worker)
 
 
 @torch.no_grad()

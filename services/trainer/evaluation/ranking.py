@@ -11,8 +11,8 @@ from recstack.evaluation.ctr_baselines import CTR_BASELINES, LabelledEvents
 from recstack.evaluation.ranking_metrics import auc, calibration_error, gauc, logloss
 from recstack.models.dien import DIEN
 from services.trainer.items import item_table
-from services.trainer.ranking_predict import HistoryAt
-from services.trainer.ranking_segments import liked
+from services.trainer.tasks.history_at import HistoryAt
+from services.trainer.tasks.segments import liked
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ from recstack.data.dataset import Dataset, Events
 from recstack.data.sequences import UserSequences
 from recstack.features.batch import UserBatch, rating_ids
 from recstack.features.schema import LIKED_FROM
+from services.trainer.fit import ALONE, Worker
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +60,7 @@ class SegmentEpoch:
     that a target meets histories of different lengths.
     """
 
-    def __init__(self, data: "SegmentData", batch_size: int, seed: tuple[int, ...]) -> None:
+    def __init__(self, data: "SegmentData", batch_size: int, seed: tuple[int, ...], worker: Worker = ALONE) -> None:
         rng = np.random.default_rng(seed)
         stride, counts = data.stride, data.counts
         shifts = rng.integers(0, stride, len(counts))
@@ -70,6 +71,7 @@ class SegmentEpoch:
         order = rng.permutation(len(users))
         self._data = data
         self._batch_size = batch_size
+        self._worker = worker
         self._user = users[order]
         self._window_start = np.maximum(first_target - stride, 0)[order]
         self._first_target = np.maximum(first_target, 0)[order]
@@ -80,7 +82,7 @@ class SegmentEpoch:
 
     def __iter__(self) -> Iterator[SegmentBatch]:
         for start in range(0, len(self._user), self._batch_size):
-            rows = slice(start, start + self._batch_size)
+            rows = self._worker.share(np.arange(start, min(start + self._batch_size, len(self._user))))
             yield self._data.gather(
                 self._user[rows], self._window_start[rows], self._first_target[rows], self._end[rows]
             )
@@ -120,6 +122,7 @@ class SegmentData:
             torch.from_numpy(np.where(real, self._items[history], 0)),
             torch.from_numpy(np.where(real, self._ratings[history], 0)),
             torch.from_numpy(lengths),
+            torch.from_numpy(user + 1),
         )
         return SegmentBatch(
             users,

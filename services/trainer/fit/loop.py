@@ -10,18 +10,20 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal, Protocol, TypeVar
+from typing import Any, Literal, Protocol, TypeVar
 
 import torch
+from numpy.typing import NDArray
 from rich.console import Console
 from torch import Tensor, nn
 
 from recstack.errors import InvalidRequestError, RecStackError
-from services.trainer.checkpoint import TrainingState, load_checkpoint, save_checkpoint, seed_everything, write_json
-from services.trainer.progress import TrainingProgress
+from services.trainer.fit.checkpoint import TrainingState, load_checkpoint, save_checkpoint, seed_everything, write_json
+from services.trainer.fit.progress import TrainingProgress
 
 BatchT = TypeVar("BatchT")
 BatchT_co = TypeVar("BatchT_co", covariant=True)
+RowsT = TypeVar("RowsT", bound=NDArray[Any])
 REPORT_EVERY_STEPS = 10
 
 
@@ -31,6 +33,32 @@ class Batches(Protocol[BatchT_co]):
     def __len__(self) -> int: ...
 
     def __iter__(self) -> Iterator[BatchT_co]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Worker:
+    """One of `count` processes that train together; `rank` counts from 0."""
+
+    rank: int = 0
+    count: int = 1
+
+    def share(self, rows: RowsT) -> RowsT:
+        """This worker's rows of a batch: every `count`-th one."""
+        return rows[self.rank :: self.count]
+
+
+ALONE = Worker()
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """A batch's loss as a sum and the weight it is to be divided by, so that parts of a batch add up exactly.
+
+    total: scalar with a gradient. weight: what the mean divides by, for example the number of targets.
+    """
+
+    total: Tensor
+    weight: Tensor | float
 
 
 class Task(Protocol[BatchT]):
@@ -51,16 +79,20 @@ class Task(Protocol[BatchT]):
         """What decides the run beside FitConfig (model config, data, sampling); a checkpoint of another is not used."""
         ...
 
-    def batches(self, epoch: int) -> Batches[BatchT]:
-        """Batches of one epoch, decided by the task's seed and `epoch` alone, so that a resumed run sees the same."""
+    def batches(self, epoch: int, worker: Worker = ALONE) -> Batches[BatchT]:
+        """`worker`'s share of each batch of one epoch.
+
+        Decided by the task's seed and `epoch` alone, so that a resumed run sees the same; each batch is the same for
+        any number of workers, of which each gets a part (`Worker.share`).
+        """
         ...
 
     def samples(self, batch: BatchT) -> int:
         """Training examples (targets) in a batch, for the samples/s figure."""
         ...
 
-    def loss(self, batch: BatchT) -> Tensor:
-        """Mean loss of a batch, a scalar with a gradient. Called with the model in training mode."""
+    def loss(self, batch: BatchT) -> Loss:
+        """Loss of a batch. Called with the model in training mode."""
         ...
 
     def validate(self) -> dict[str, float]:
@@ -190,7 +222,8 @@ def _train_epoch(
         for group in optimizer.param_groups:
             group["lr"] = rate
         optimizer.zero_grad(set_to_none=True)
-        loss = task.loss(batch)
+        part = task.loss(batch)
+        loss = part.total / part.weight
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(parameters, config.clip_norm)
         optimizer.step()

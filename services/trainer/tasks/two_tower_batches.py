@@ -15,6 +15,7 @@ from recstack.data.dataset import Dataset
 from recstack.data.sequences import UserSequences
 from recstack.features.batch import UserBatch, rating_ids
 from recstack.features.schema import LIKED_FROM
+from services.trainer.fit import ALONE, Worker
 
 MS_PER_DAY = 86_400_000
 NEVER = np.iinfo(np.int32).max
@@ -79,12 +80,12 @@ class RetrievalBatches:
     def __len__(self) -> int:
         return -(-len(self._users) // self._users_per_batch)
 
-    def epoch(self, seed: int, epoch: int) -> Iterator[RetrievalBatch]:
+    def epoch(self, seed: int, epoch: int, worker: Worker = ALONE) -> Iterator[RetrievalBatch]:
         """Batches decided by `seed` and `epoch` alone."""
         random = np.random.default_rng([seed, epoch])
         order = random.permutation(self._users)
         for start in range(0, len(order), self._users_per_batch):
-            yield self._batch(order[start : start + self._users_per_batch], random)
+            yield self._batch(worker.share(order[start : start + self._users_per_batch]), random)
 
     def _batch(self, users_B: NDArray[np.int64], random: np.random.Generator) -> RetrievalBatch:
         counts_B, offsets_B = self._counts[users_B], self._offsets[users_B]
@@ -109,6 +110,7 @@ class RetrievalBatches:
                 torch.from_numpy(items_BL),
                 torch.from_numpy(ratings_BL),
                 torch.from_numpy(length_B),
+                torch.from_numpy(users_B + 1),
             ),
             torch.from_numpy(start_B),
             torch.from_numpy(visible_BP),

@@ -15,10 +15,10 @@ from recstack.data.splits import TemporalSplit
 from recstack.evaluation.ranking_metrics import auc, gauc, logloss
 from recstack.models.devices import resolve_device
 from recstack.models.dien import DIEN, DIENConfig
-from services.trainer.fit import FitConfig, FitResult, fit
+from services.trainer.fit import ALONE, FitConfig, FitResult, Loss, Worker, fit
 from services.trainer.items import item_table
-from services.trainer.ranking_predict import HistoryAt
-from services.trainer.ranking_segments import SegmentBatch, SegmentData, SegmentEpoch, liked
+from services.trainer.tasks.history_at import HistoryAt
+from services.trainer.tasks.segments import SegmentBatch, SegmentData, SegmentEpoch, liked
 
 ITEM_PRIOR_ROWS = 20.0
 """Rows at the overall like rate that are added to each item's own when its starting bias is set."""
@@ -79,23 +79,24 @@ class RankingTask:
             "seed": self._seed,
         }
 
-    def batches(self, epoch: int) -> SegmentEpoch:
+    def batches(self, epoch: int, worker: Worker = ALONE) -> SegmentEpoch:
         """Segments of all training events, cut and shuffled anew for each epoch."""
-        return SegmentEpoch(self._segments, self._preset.batch_segments, (self._seed, epoch))
+        return SegmentEpoch(self._segments, self._preset.batch_segments, (self._seed, epoch), worker)
 
     def samples(self, batch: SegmentBatch) -> int:
         """Targets in a batch."""
         return int(batch.weights_BT.sum())
 
-    def loss(self, batch: SegmentBatch) -> Tensor:
-        """Mean log loss of the targets plus the weighted auxiliary loss."""
+    def loss(self, batch: SegmentBatch) -> Loss:
+        """Log loss of the targets plus the weighted auxiliary loss."""
         batch = batch.to(self._device)
         item_vectors_IE = self._dien.encode_items(self._table)
         state = self._dien.encode_users(batch.users, item_vectors_IE)
         targets_BTE = item_vectors_IE[batch.targets_BT]
         logits_BT = self._dien.score(state, targets_BTE, batch.visible_BT)
         auxiliary_BT = self._dien.auxiliary_logits(state, targets_BTE, batch.visible_BT)
-        return _log_loss(logits_BT, batch) + self._preset.auxiliary * _log_loss(auxiliary_BT, batch)
+        total = _log_loss(logits_BT, batch) + self._preset.auxiliary * _log_loss(auxiliary_BT, batch)
+        return Loss(total, batch.weights_BT.sum())
 
     def validate(self) -> dict[str, float]:
         """AUC, GAUC and log loss on the validation rows, with inputs as served."""
@@ -138,5 +139,4 @@ def events_before(dataset: Dataset, row: int) -> Events:
 
 
 def _log_loss(logits_BT: Tensor, batch: SegmentBatch) -> Tensor:
-    loss = nn.functional.binary_cross_entropy_with_logits(logits_BT, batch.labels_BT, batch.weights_BT, reduction="sum")
-    return loss / batch.weights_BT.sum()
+    return nn.functional.binary_cross_entropy_with_logits(logits_BT, batch.labels_BT, batch.weights_BT, reduction="sum")

@@ -18,8 +18,8 @@ from recstack.data import Dataset, temporal_split
 from recstack.errors import BundleError
 from recstack.models.rankers import load_ranker
 from recstack.models.retrievers import load_retriever
-from services.trainer.evaluate_ranking import evaluate_ranking
-from services.trainer.evaluate_retrieval import evaluate_retrieval
+from services.trainer.evaluation.ranking import evaluate_ranking
+from services.trainer.evaluation.retrieval import evaluate_retrieval
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,6 +46,7 @@ class HistoryAt:
                     [self._events.item[history].astype(np.int64) + 1 for history in histories],
                     [self._events.rating[history] for history in histories],
                     length,
+                    self._events.user[rows[part]].astype(np.int64) + 1,
                 )
                 state = model.encode_users(users.to(device), item_vectors_IE)
                 candidates = torch.from_numpy(self._events.item[rows[part]].astype(np.int64) + 1).to(device)
