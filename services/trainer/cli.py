@@ -12,9 +12,10 @@ from rich.console import Console
 from recstack.bundle import BundleStore
 from recstack.config import load_settings
 from recstack.data import Dataset, resolve_dataset, temporal_split
+from recstack.data.splits import temporal_rows
 from services.trainer.evaluation.report import evaluate_bundle, write_report
 from services.trainer.publish import publish
-from services.trainer.tasks.dien import RANKING_PRESETS, train_ranking
+from services.trainer.tasks.dien import DIEN_PRESETS, train_dien
 from services.trainer.tasks.two_tower import RETRIEVAL_PRESETS, train_retrieval
 
 Preset = StrEnum("Preset", {"QUICK": "quick", "FULL": "full"})
@@ -46,7 +47,9 @@ def train(
     two_tower, retrieval = train_retrieval(
         data, split, RETRIEVAL_PRESETS[preset], folder / "retrieval", device=device, seed=seed
     )
-    dien, ranking = train_ranking(data, split, RANKING_PRESETS[preset], folder / "ranking", device=device, seed=seed)
+    dien, ranking = train_dien(
+        data, temporal_rows(split), DIEN_PRESETS[preset], folder / "ranking", device=device, seed=seed
+    )
 
     metrics = {f"retrieval/validation_{name}": value for name, value in retrieval.metrics.items()}
     metrics |= {f"ranking/validation_{name}": value for name, value in ranking.metrics.items()}

@@ -21,6 +21,7 @@ from recstack.api.retrieval.v1.retrieval_pb2_grpc import RetrievalServiceStub
 from recstack.bundle import BundleStore
 from recstack.config import BundleSettings, Settings
 from recstack.data import Dataset, synthetic_world, temporal_split
+from recstack.data.splits import temporal_rows
 from recstack.features.batch import user_batch
 from recstack.features.schema import PROFILE_SIZES
 from recstack.local import LocalStack
@@ -28,7 +29,7 @@ from recstack.models.retrievers import load_retriever
 from recstack.rpc.channel import sync_channel
 from services.trainer.golden import GoldenCase, read_golden
 from services.trainer.publish import publish
-from services.trainer.tasks.dien import RANKING_PRESETS, train_ranking
+from services.trainer.tasks.dien import DIEN_PRESETS, train_dien
 from services.trainer.tasks.two_tower import RETRIEVAL_PRESETS, train_retrieval
 
 TIMEOUT = 20.0  # a busy test machine, not a figure
@@ -58,9 +59,9 @@ class World:
 def train_and_publish(store: BundleStore, dataset: Dataset, folder: Path, seed: int) -> str:
     split = temporal_split(dataset)
     retrieval = replace(RETRIEVAL_PRESETS["quick"], fit=replace(RETRIEVAL_PRESETS["quick"].fit, epochs=1))
-    ranking = replace(RANKING_PRESETS["quick"], fit=replace(RANKING_PRESETS["quick"].fit, epochs=1))
+    ranking = replace(DIEN_PRESETS["quick"], fit=replace(DIEN_PRESETS["quick"].fit, epochs=1))
     two_tower, _ = train_retrieval(dataset, split, retrieval, folder / "retrieval", device="cpu", seed=seed)
-    dien, result = train_ranking(dataset, split, ranking, folder / "ranking", device="cpu", seed=seed)
+    dien, result = train_dien(dataset, temporal_rows(split), ranking, folder / "ranking", device="cpu", seed=seed)
     return publish(store, dataset, two_tower, dien, result.metrics).version
 
 

@@ -6,6 +6,7 @@ import torch
 
 from recstack.data.dataset import Dataset
 from recstack.data.sequences import UserSequences
+from recstack.data.splits import RowSplit, random_split, temporal_rows, temporal_split
 from recstack.data.synthetic import synthetic_world
 from recstack.features.batch import user_batch
 from recstack.models.dien import DIEN, DIENConfig
@@ -103,10 +104,22 @@ def test_a_target_never_sees_its_own_instant_or_later(world: Dataset) -> None:
     assert min(lengths) == 0
 
 
-def test_predictions_see_the_last_strictly_earlier_events(world: Dataset) -> None:
-    known = HistoryAt(world, world.events)
+@pytest.mark.parametrize("temporal", [True, False])
+def test_predictions_see_the_last_strictly_earlier_events(world: Dataset, temporal: bool) -> None:
+    """Any earlier event where the split is in time, training events only where it is random."""
     events = world.events
+    split = random_split(world, (0.2, 0.2), seed=1)
+    if temporal:
+        split = temporal_rows(temporal_split(world))
+    known = HistoryAt(world, split)
+    allowed = np.isin(np.arange(len(events)), split.train) | temporal
     for row in range(0, len(events), 37):
-        history = known.rows(row, MAX_HISTORY)
-        own = np.flatnonzero((events.user == events.user[row]) & (events.timestamp_ms < events.timestamp_ms[row]))
-        np.testing.assert_array_equal(history, own[-MAX_HISTORY:])
+        earlier = (events.user == events.user[row]) & (events.timestamp_ms < events.timestamp_ms[row])
+        np.testing.assert_array_equal(known.rows(row, MAX_HISTORY), np.flatnonzero(earlier & allowed)[-MAX_HISTORY:])
+
+
+def test_only_users_with_training_events_are_known_by_index(world: Dataset) -> None:
+    trained = np.flatnonzero(world.events.user != world.events.user[-1])
+    split = RowSplit(trained[:-10], trained[-10:], np.array([len(world.events) - 1]), temporal=True)
+    users = HistoryAt(world, split).users(np.array([0, len(world.events) - 1]), MAX_HISTORY)
+    assert users.users_B.tolist() == [world.events.user[0] + 1, 0]

@@ -7,18 +7,17 @@ import numpy as np
 import pytest
 
 from recstack.data.dataset import Dataset
-from recstack.data.splits import TemporalSplit, temporal_split
+from recstack.data.splits import TemporalSplit, temporal_rows, temporal_split
 from recstack.data.synthetic import synthetic_world
 from recstack.models.dien import DIEN
 from services.trainer.evaluation.ranking import evaluate_ranking
 from services.trainer.fit import FitConfig, FitResult
-from services.trainer.items import item_table
-from services.trainer.tasks.dien import RANKING_PRESETS, events_before, set_item_bias, train_ranking
-from services.trainer.tasks.history_at import HistoryAt
+from services.trainer.tasks.dien import DIEN_PRESETS, set_item_bias, train_dien
+from services.trainer.tasks.history_at import events_at, predict_rows
 from services.trainer.tasks.segments import liked
 
 PRESET = dataclasses.replace(
-    RANKING_PRESETS["quick"], fit=FitConfig(epochs=3, learning_rate=1e-2), batch_segments=16, hidden=16
+    DIEN_PRESETS["quick"], fit=FitConfig(epochs=3, learning_rate=1e-2), batch_segments=16, hidden=16
 )
 
 
@@ -37,7 +36,7 @@ def trained(
     world: Dataset, split: TemporalSplit, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[DIEN, FitResult, Path]:
     folder = tmp_path_factory.mktemp("run")
-    model, result = train_ranking(world, split, PRESET, folder, device="cpu", seed=1)
+    model, result = train_dien(world, temporal_rows(split), PRESET, folder, device="cpu", seed=1)
     return model, result, folder
 
 
@@ -57,27 +56,25 @@ def test_a_finished_run_is_not_trained_again(
     world: Dataset, split: TemporalSplit, trained: tuple[DIEN, FitResult, Path]
 ) -> None:
     model, result, folder = trained
-    again, second = train_ranking(world, split, PRESET, folder, device="cpu", seed=1)
+    again, second = train_dien(world, temporal_rows(split), PRESET, folder, device="cpu", seed=1)
     assert second.history == result.history
-    rows = np.arange(split.test.start, split.test.stop)[:50]
-    known = HistoryAt(world, world.events)
+    rows = temporal_rows(split)
     np.testing.assert_array_equal(
-        known.predict(model, item_table(world), rows), known.predict(again, item_table(world), rows)
+        predict_rows(model, world, rows, rows.test[:50]), predict_rows(again, world, rows, rows.test[:50])
     )
 
 
 def test_predictions_do_not_depend_on_what_is_predicted_together(
     world: Dataset, split: TemporalSplit, trained: tuple[DIEN, FitResult, Path]
 ) -> None:
-    known, table = HistoryAt(world, world.events), item_table(world)
-    rows = np.arange(split.test.start, split.test.stop)[:40]
-    together = known.predict(trained[0], table, rows)
-    alone = np.concatenate([known.predict(trained[0], table, rows[i : i + 1]) for i in range(len(rows))])
+    rows = temporal_rows(split).test[:40]
+    together = predict_rows(trained[0], world, temporal_rows(split), rows)
+    alone = [predict_rows(trained[0], world, temporal_rows(split), rows[i : i + 1])[0] for i in range(len(rows))]
     np.testing.assert_allclose(together, alone, atol=1e-6)
 
 
 def test_item_biases_start_at_the_smoothed_like_rate(world: Dataset, split: TemporalSplit) -> None:
-    events = events_before(world, split.train.stop)
+    events = events_at(world, temporal_rows(split).train)
     model = DIEN(PRESET.model_config(len(world.items.ids)))
     set_item_bias(model, events)
     rate = model.item_bias.sigmoid().detach().numpy()

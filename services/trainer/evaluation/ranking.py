@@ -6,12 +6,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recstack.data.dataset import Dataset
-from recstack.data.splits import TemporalSplit
+from recstack.data.splits import TemporalSplit, temporal_rows
 from recstack.evaluation.ctr_baselines import CTR_BASELINES, LabelledEvents
 from recstack.evaluation.ranking_metrics import auc, calibration_error, gauc, logloss
 from recstack.models.dien import DIEN
-from services.trainer.items import item_table
-from services.trainer.tasks.history_at import HistoryAt
+from services.trainer.tasks.history_at import predict_rows
 from services.trainer.tasks.segments import liked
 
 
@@ -55,7 +54,7 @@ def evaluate_ranking(model: DIEN, dataset: Dataset, split: TemporalSplit, baseli
             auc_cold=auc(label[~warm], scores[~warm]),
         )
 
-    result = [row("DIEN", HistoryAt(dataset, events).predict(model, item_table(dataset), rows))]
+    result = [row("DIEN", predict_rows(model, dataset, temporal_rows(split), rows))]
     if baselines:
         known = LabelledEvents(
             events.user[train],

@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from recstack.data.dataset import Dataset, Events
-from recstack.data.splits import TemporalSplit
+from recstack.data.splits import RowSplit
 from recstack.evaluation.ranking_metrics import auc, gauc, logloss
 from recstack.models.devices import resolve_device
 from recstack.models.dien import DIEN, DIENConfig
 from services.trainer.fit import ALONE, FitConfig, FitResult, Loss, Worker, fit
 from services.trainer.items import item_table
-from services.trainer.tasks.history_at import HistoryAt
+from services.trainer.tasks.history_at import events_at, predict_rows
 from services.trainer.tasks.segments import SegmentBatch, SegmentData, SegmentEpoch, liked
 
 ITEM_PRIOR_ROWS = 20.0
@@ -25,7 +25,7 @@ ITEM_PRIOR_ROWS = 20.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class RankingPreset:
+class DIENPreset:
     """How a ranker is trained. batch_segments: segments per step; auxiliary: weight of the auxiliary loss;
     validation_rows: rows of the validation period that are scored after each epoch, evenly spread."""
 
@@ -41,32 +41,31 @@ class RankingPreset:
         return DIENConfig(num_items=num_items, hidden=self.hidden, dropout=self.dropout)
 
 
-RANKING_PRESETS = {
-    "quick": RankingPreset(
+DIEN_PRESETS = {
+    "quick": DIENPreset(
         fit=FitConfig(epochs=2, learning_rate=3e-3, weight_decay=0.1, max_minutes=0.9), validation_rows=10_000
     ),
-    "full": RankingPreset(fit=FitConfig(epochs=4, learning_rate=2e-3, weight_decay=0.1, max_minutes=8.0)),
+    "full": DIENPreset(fit=FitConfig(epochs=4, learning_rate=2e-3, weight_decay=0.1, max_minutes=8.0)),
 }
 
 
-class RankingTask:
+class DIENTask:
     """DIEN with its training and validation data; implements `services.trainer.fit.Task`."""
 
     name = "dien"
     metric_name = "auc"
 
-    def __init__(self, model: DIEN, dataset: Dataset, split: TemporalSplit, preset: RankingPreset, seed: int) -> None:
+    def __init__(self, model: DIEN, dataset: Dataset, split: RowSplit, preset: DIENPreset, seed: int) -> None:
         self.model: nn.Module = model
         self._dien = model
         self._device = next(model.parameters()).device
         self._table = item_table(dataset).to(self._device)
         self._preset = preset
         self._seed = seed
-        self._data_name = dataset.name
-        self._segments = SegmentData(dataset, events_before(dataset, split.train.stop), model.config.max_history)
-        self._known = HistoryAt(dataset, events_before(dataset, split.validation.stop))
-        rows = np.arange(split.validation.start, split.validation.stop, dtype=np.int64)
-        self._rows = rows[:: max(1, len(rows) // preset.validation_rows)]
+        self._segments = SegmentData(dataset, events_at(dataset, split.train), model.config.max_history)
+        self._dataset = dataset
+        self._split = split
+        self._rows = split.validation[:: max(1, len(split.validation) // preset.validation_rows)]
         self._users = dataset.events.user[self._rows]
         self._labels = liked(dataset.events.rating[self._rows])
 
@@ -75,7 +74,7 @@ class RankingTask:
         return {
             "model": dataclasses.asdict(self._dien.config),
             "preset": dataclasses.asdict(self._preset),
-            "data": self._data_name,
+            "data": self._dataset.name,
             "seed": self._seed,
         }
 
@@ -100,7 +99,7 @@ class RankingTask:
 
     def validate(self) -> dict[str, float]:
         """AUC, GAUC and log loss on the validation rows, with inputs as served."""
-        probabilities = self._known.predict(self._dien, self._table, self._rows)
+        probabilities = predict_rows(self._dien, self._dataset, self._split, self._rows)
         return {
             "auc": auc(self._labels, probabilities),
             "gauc": gauc(self._users, self._labels, probabilities),
@@ -108,14 +107,14 @@ class RankingTask:
         }
 
 
-def train_ranking(
-    dataset: Dataset, split: TemporalSplit, preset: RankingPreset, run_dir: Path, device: str = "auto", seed: int = 0
+def train_dien(
+    dataset: Dataset, split: RowSplit, preset: DIENPreset, run_dir: Path, device: str = "auto", seed: int = 0
 ) -> tuple[DIEN, FitResult]:
     """Train a ranker on `split.train`; returned with the weights of the best epoch on `split.validation`."""
     torch.manual_seed(seed)
     model = DIEN(preset.model_config(len(dataset.items.ids)))
-    set_item_bias(model, events_before(dataset, split.train.stop))
-    task = RankingTask(model.to(resolve_device(device)), dataset, split, preset, seed)
+    set_item_bias(model, events_at(dataset, split.train))
+    task = DIENTask(model.to(resolve_device(device)), dataset, split, preset, seed)
     result = fit(task, dataclasses.replace(preset.fit, seed=seed), run_dir)
     return model, result
 
@@ -130,12 +129,6 @@ def set_item_bias(model: DIEN, events: Events) -> None:
     rate = torch.from_numpy(likes / (np.bincount(items, minlength=size) + ITEM_PRIOR_ROWS))
     with torch.no_grad():
         model.item_bias.copy_(torch.logit(rate))
-
-
-def events_before(dataset: Dataset, row: int) -> Events:
-    """The first `row` events."""
-    events = dataset.events
-    return Events(events.user[:row], events.item[:row], events.rating[:row], events.timestamp_ms[:row])
 
 
 def _log_loss(logits_BT: Tensor, batch: SegmentBatch) -> Tensor:
