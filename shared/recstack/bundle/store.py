@@ -7,7 +7,6 @@ STORE/active.json            {"versions": [oldest … newest activation]}; the l
 
 import hashlib
 import json
-import subprocess
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,6 +20,7 @@ from recstack.bundle.manifest import MANIFEST_NAME, FileEntry, Manifest
 from recstack.config import Settings
 from recstack.errors import BundleError
 from recstack.features.schema import SCHEMA
+from recstack.revision import git_revision
 
 POINTER_NAME = "active.json"
 _KEPT_ACTIVATIONS = 20
@@ -58,7 +58,7 @@ class BundleStore:
             schema_hash=SCHEMA.hash,
             created_at_ms=int(now * 1000),
             dataset=dataset,
-            git_revision=_git_revision(),
+            git_revision=git_revision(),
             models=dict(models),
             metrics=dict(metrics),
             files=files,
@@ -150,12 +150,3 @@ class BundleStore:
         """Write beside, then rename, so that a reader never sees half a file."""
         self._fs.pipe_file(f"{path}.new", text.encode())
         self._fs.mv(f"{path}.new", path)
-
-
-def _git_revision() -> str:
-    """Revision of the checkout that RecStack runs from, `-dirty` when changed, or "unknown"."""
-    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=12"]
-    try:
-        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
-    except (OSError, subprocess.SubprocessError):
-        return "unknown"
