@@ -1,10 +1,12 @@
 """The training loop on a problem small enough to know the answer: a line through points."""
 
+import itertools
 import json
 import math
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -15,6 +17,7 @@ from recstack.errors import InvalidRequestError, RecStackError
 from recstack.models.devices import resolve_device
 from services.trainer.fit import ALONE, FitConfig, Loss, Worker, fit
 from services.trainer.fit.checkpoint import CHECKPOINT_FILE, TrainingState, save_checkpoint
+from services.trainer.fit.optimizer import make_optimizer
 
 QUIET = Console(quiet=True)
 CONFIG = FitConfig(epochs=6, learning_rate=0.05, patience=6, warmup=0.1, seed=3)
@@ -25,6 +28,7 @@ class LineTask:
 
     name = "line"
     metric_name = "negative_error"
+    lower_is_better = False
 
     def __init__(self, scores: list[float] | None = None, stop_after: int | None = None) -> None:
         torch.manual_seed(0)
@@ -141,10 +145,77 @@ def test_rate_rises_then_falls() -> None:
     assert replace(config, schedule="constant").rate_at(0.9) == 1.0
 
 
-@pytest.mark.parametrize("bad", [{"epochs": 0}, {"learning_rate": -1.0}, {"warmup": 1.0}, {"patience": 0}])
-def test_impossible_configurations_are_refused(bad: dict[str, float]) -> None:
+def test_the_lowest_error_is_kept_where_lower_is_better(tmp_path: Path) -> None:
+    class ErrorTask(LineTask):
+        lower_is_better = True
+
+    result = fit(ErrorTask(scores=[0.5, 0.2, 0.3, 0.4, 0.4, 0.4]), CONFIG, tmp_path, QUIET)
+    assert (result.best_epoch, result.metrics["negative_error"]) == (2, 0.2)
+
+
+def test_a_validation_metric_that_is_not_a_number_is_reported(tmp_path: Path) -> None:
+    with pytest.raises(RecStackError, match="negative_error = nan"):
+        fit(LineTask(scores=[math.nan]), CONFIG, tmp_path, QUIET)
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "kind"),
+    [("adamw", torch.optim.AdamW), ("adam", torch.optim.Adam), ("rmsprop", torch.optim.RMSprop)],
+)
+def test_optimizers_learn_and_decay_matrices_only(
+    optimizer: Literal["adamw", "adam", "rmsprop"], kind: type, tmp_path: Path
+) -> None:
+    config = replace(CONFIG, optimizer=optimizer, weight_decay=0.01)
+    made = make_optimizer(LineTask().model, config)
+    assert type(made) is kind
+    assert [group["weight_decay"] for group in made.param_groups] == [0.01, 0.0]
+    history = fit(LineTask(), config, tmp_path, QUIET).history
+    assert history[-1]["loss"] < history[0]["loss"]
+
+
+def test_bfloat16_is_for_the_loss_only(tmp_path: Path) -> None:
+    seen: list[torch.dtype] = []
+
+    class Watched(LineTask):
+        def loss(self, batch: Tensor) -> Loss:
+            seen.append(self.model(batch).dtype)
+            return super().loss(batch)
+
+        def validate(self) -> dict[str, float]:
+            seen.append(self.model(torch.ones(1, 1)).dtype)
+            return super().validate()
+
+    task = Watched()
+    fit(task, replace(CONFIG, epochs=1, precision="bfloat16"), tmp_path, QUIET)
+    assert seen == [torch.bfloat16] * 4 + [torch.float32]
+    assert {value.dtype for value in task.model.state_dict().values()} == {torch.float32}
+
+
+def test_the_clock_does_not_bend_the_schedule(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Most of the minutes are gone after the first step; the rates are those of a run with all the time."""
+    patient = fit(LineTask(), CONFIG, tmp_path / "patient", QUIET)
+    readings = itertools.chain([0.0], itertools.repeat(100.0))
+    monkeypatch.setattr("time.perf_counter", lambda: next(readings))
+    hurried = fit(LineTask(), replace(CONFIG, max_minutes=2.0), tmp_path / "hurried", QUIET)
+    assert hurried.seconds == 100.0
+    assert [row["weight"] for row in hurried.history] == [row["weight"] for row in patient.history]
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"epochs": 0},
+        {"learning_rate": -1.0},
+        {"warmup": 1.0},
+        {"patience": 0},
+        {"weight_decay": -0.1},
+        {"optimizer": "sgd"},
+        {"precision": "int8"},
+    ],
+)
+def test_impossible_configurations_are_refused(bad: dict[str, Any]) -> None:
     with pytest.raises(InvalidRequestError, match=next(iter(bad))):
-        FitConfig(**bad)  # type: ignore[arg-type]
+        FitConfig(**bad)
 
 
 def test_device_names() -> None:

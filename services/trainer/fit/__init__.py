@@ -1,5 +1,7 @@
 """The training loop that all models share."""
 
-from services.trainer.fit.loop import ALONE, FitConfig, FitResult, Loss, Task, Worker, fit
+from services.trainer.fit.config import FitConfig
+from services.trainer.fit.loop import FitResult, fit, train
+from services.trainer.fit.task import ALONE, Batches, Loss, Task, Worker
 
-__all__ = ["ALONE", "FitConfig", "FitResult", "Loss", "Task", "Worker", "fit"]
+__all__ = ["ALONE", "Batches", "FitConfig", "FitResult", "Loss", "Task", "Worker", "fit", "train"]

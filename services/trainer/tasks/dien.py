@@ -54,6 +54,7 @@ class DIENTask:
 
     name = "dien"
     metric_name = "auc"
+    lower_is_better = False
 
     def __init__(self, model: DIEN, dataset: Dataset, split: RowSplit, preset: DIENPreset, seed: int) -> None:
         self.model: nn.Module = model

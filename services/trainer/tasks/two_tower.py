@@ -65,6 +65,7 @@ class RetrievalTask:
 
     name = "retrieval"
     metric_name = "recall@100"
+    lower_is_better = False
 
     def __init__(
         self, dataset: Dataset, split: TemporalSplit, preset: RetrievalPreset, device: torch.device, seed: int

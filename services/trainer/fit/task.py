@@ -1,0 +1,105 @@
+"""What a model brings to the training loop.
+
+A training function, the one thing that the rest of the trainer calls, is always of this form:
+
+    def train_model(dataset, split, preset, run_dir, device="auto", seed=0, console=None):
+        def make_task() -> ModelTask:
+            return ModelTask(dataset, split, preset, resolve_device(device), seed)
+
+        task, result = train(make_task, replace(preset.fit, seed=seed), run_dir, console)
+        return task.model, result
+
+Each worker of a run makes its own task with it, so the task's constructor seeds and makes the model.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+BatchT = TypeVar("BatchT")
+BatchT_co = TypeVar("BatchT_co", covariant=True)
+ScalarT = TypeVar("ScalarT", bound=np.generic)
+
+
+class Batches(Protocol[BatchT_co]):
+    """One epoch's batches: an iterable that knows its length.
+
+    It may also have `starting_at(batch) -> Iterator`, the same batches from number `batch` on, which a resumed run
+    uses to go on in the middle of an epoch; without it the batches before are made and thrown away.
+    """
+
+    def __len__(self) -> int: ...
+
+    def __iter__(self) -> Iterator[BatchT_co]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Worker:
+    """One of `count` processes that train together; `rank` counts from 0."""
+
+    rank: int = 0
+    count: int = 1
+
+    def share(self, rows: NDArray[ScalarT]) -> NDArray[ScalarT]:
+        """This worker's rows of a batch: every `count`-th one."""
+        return rows[self.rank :: self.count]
+
+
+ALONE = Worker()
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """A batch's loss as a sum and the weight it is to be divided by, so that parts of a batch add up exactly.
+
+    total: scalar with a gradient. weight: what the mean divides by, for example the number of targets.
+    """
+
+    total: Tensor
+    weight: Tensor | float
+
+
+class Task(Protocol[BatchT]):
+    """A model with its data. The model is already on its device; the task moves batches there itself.
+
+    metric_name is the key of `validate`'s result that decides which weights are the best; lower_is_better says in which
+    direction: False for AUC or recall, True for an error such as RMSE. Metrics are reported as they are, never negated.
+    """
+
+    name: str
+    metric_name: str
+    lower_is_better: bool
+
+    @property
+    def model(self) -> nn.Module:
+        """What is trained, in place."""
+        ...
+
+    def identity(self) -> Mapping[str, object]:
+        """What decides the run beside FitConfig (model config, data, sampling); a checkpoint of another is not used."""
+        ...
+
+    def batches(self, epoch: int, worker: Worker = ALONE) -> Batches[BatchT]:
+        """`worker`'s share of each batch of one epoch.
+
+        Decided by the task's seed and `epoch` alone, so that a resumed run sees the same; each batch is the same for
+        any number of workers, of which each gets a part (`Worker.share`). All that is drawn for a batch is therefore
+        drawn for the whole batch, and shared afterwards.
+        """
+        ...
+
+    def samples(self, batch: BatchT) -> int:
+        """Training examples (targets) in a batch, for the samples/s figure."""
+        ...
+
+    def loss(self, batch: BatchT) -> Loss:
+        """Loss of a batch. Called with the model in training mode."""
+        ...
+
+    def validate(self) -> dict[str, float]:
+        """Validation metrics, `metric_name` among them. Called in eval mode without gradients."""
+        ...
