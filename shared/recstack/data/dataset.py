@@ -1,6 +1,7 @@
 """The in-memory form of a dataset that every reader yields and the trainer takes."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,12 +24,16 @@ class Users:
 
 @dataclass(frozen=True, slots=True)
 class Items:
-    """Items in ascending id order. `genres` is [I, 6] uint8, padded with 0; `years` is 0 where unknown."""
+    """Items in ascending id order. `genres` is [I, 6] uint8, padded with 0; `years` is 0 where unknown.
+
+    poster_folder: where `<item id>.jpg` are, for the items that have one; see `recstack.data.posters`.
+    """
 
     ids: NDArray[np.int64]
     titles: tuple[str, ...]
     years: NDArray[np.int16]
     genres: NDArray[np.uint8]
+    poster_folder: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)

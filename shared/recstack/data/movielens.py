@@ -41,7 +41,8 @@ _COLON_TO_SPACE = bytes.maketrans(b":", b" ")
 def read_movielens(folder: Path) -> Dataset:
     """Read a folder in MovieLens-1M's format.
 
-    Titles lose their trailing "(year)", which becomes the year. The dataset's name is "ml-1m" where the ratings
+    Titles lose their trailing "(year)", which becomes the year. Posters are optional: a folder `posters` beside the
+    files, with `<MovieID>.jpg` for some or all movies. The dataset's name is "ml-1m" where the ratings
     are a known copy of MovieLens-1M and "movielens" for any other.
 
     Raises DataError where a file is missing, a row is malformed, an id occurs twice, or a rating names a user or
@@ -141,11 +142,13 @@ def _read_movies(path: Path) -> Items:
         kept = [_GENRE_IDS[name] for name in names.split("|")][:MAX_GENRES]
         genres.append(kept + [0] * (MAX_GENRES - len(kept)))
     ascending, order = _ascending(path, ids)
+    posters = path.parent / "posters"
     return Items(
         ascending,
         tuple(titles[row] for row in order),
         np.array(years, np.int16)[order],
         np.array(genres, np.uint8).reshape(-1, MAX_GENRES)[order],
+        posters if posters.is_dir() else None,
     )
 
 
