@@ -75,6 +75,7 @@ def build_pipeline(backends: Backends, popular_cache: PopularCache, settings: Ga
         common_pb2.CHANNEL_ITEM_TO_ITEM: settings.item_to_item_k,
         common_pb2.CHANNEL_POPULAR: settings.popular_k,
         common_pb2.CHANNEL_FRESH: settings.fresh_k,
+        common_pb2.CHANNEL_COLD_START: settings.cold_start_k,
     }
     return Pipeline(
         query_hydrators=(

@@ -54,7 +54,10 @@ class Explainer:
                 )
             )
         return gateway_pb2.ExplainResponse(
-            items=items, degraded=outcome.trace.degraded, bundle_versions=outcome.trace.bundle_versions
+            items=items,
+            degraded=outcome.trace.degraded,
+            bundle_versions=outcome.trace.bundle_versions,
+            score_kind=candidates.score_kind,
         )
 
     async def _influences(self, outcome: Outcome, rows: NDArray[np.intp]) -> list[list[gateway_pb2.HistoryInfluence]]:
@@ -85,9 +88,10 @@ class Explainer:
         ]
 
     async def _effects(self, outcome: Outcome, rows: NDArray[np.intp]) -> NDArray[np.float32]:
-        """Signed change in each row's probability by each history event, [rows, history events]."""
+        """Signed change in each row's score by each history event, [rows, history events]."""
         query, ranking = outcome.query, self.backends.ranking
         request = ranking_pb2.AttributeRequest(
+            user_id=query.user_id,
             profile=profile_message(query.user.profile),
             history=history_message(query.user),
             item_ids=outcome.candidates.item_id[rows].tolist(),

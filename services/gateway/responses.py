@@ -29,6 +29,7 @@ def recommend_response(outcome: Outcome) -> gateway_pb2.RecommendResponse:
         candidates=int(candidates.recalled.sum()),
         bundle_versions=trace.bundle_versions,
         profile_status=common_pb2.FeatureStatus.ValueType(user.profile_status),
+        score_kind=candidates.score_kind,
     )
 
 

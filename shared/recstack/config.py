@@ -86,6 +86,7 @@ class GatewaySettings(_Section):
     item_to_item_k: int = Field(100, ge=0)
     popular_k: int = Field(100, ge=0)
     fresh_k: int = Field(50, ge=0)
+    cold_start_k: int = Field(20, ge=0, description="items with few interactions, by content; empty without a model")
     max_candidates: int = Field(500, ge=1, description="candidates ranked per request")
     diversity: float = Field(0.1, ge=0, le=1, description="0 = pure relevance; higher spreads genres")
 

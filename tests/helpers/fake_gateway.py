@@ -50,6 +50,7 @@ class FakeGateway(gateway_pb2_grpc.RecommenderServiceServicer):
             candidates=432,
             bundle_versions={"retrieval": VERSION, "ranking": VERSION},
             profile_status=common_pb2.FEATURE_STATUS_PRESENT,
+            score_kind=common_pb2.SCORE_KIND_LIKE_PROBABILITY,
         )
 
     def SimilarItems(self, request: gateway_pb2.SimilarItemsRequest, context: grpc.ServicerContext) -> Any:
@@ -78,7 +79,9 @@ class FakeGateway(gateway_pb2_grpc.RecommenderServiceServicer):
         first.channels.add(channel=common_pb2.CHANNEL_ITEM_TO_ITEM, rank=3, score=0.5, seed_item_id=11)
         first.influences.add(item_id=11, title="Eleven", influence=0.25, rating=5)
         first.influences.add(item_id=12, influence=-0.034)
-        return gateway_pb2.ExplainResponse(items=items, bundle_versions={"ranking": VERSION})
+        return gateway_pb2.ExplainResponse(
+            items=items, bundle_versions={"ranking": VERSION}, score_kind=common_pb2.SCORE_KIND_RATING
+        )
 
     def GetInfo(self, request: gateway_pb2.GetInfoRequest, context: grpc.ServicerContext) -> Any:
         """The gateway and one backend."""

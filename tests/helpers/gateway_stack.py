@@ -139,6 +139,7 @@ class FakeRetrieval(Programmable, retrieval_pb2_grpc.RetrievalServiceServicer):
             common_pb2.CHANNEL_ITEM_TO_ITEM: left[1::2],
             common_pb2.CHANNEL_POPULAR: left[::-1],
             common_pb2.CHANNEL_FRESH: left[2::3],
+            common_pb2.CHANNEL_COLD_START: [],
         }
         results = []
         for asked in request.channels:
@@ -178,7 +179,11 @@ class FakeRanking(Programmable, ranking_pb2_grpc.RankingServiceServicer):
     async def Rank(self, request, context):
         await self.begin("Rank", request, context)
         return ranking_pb2.RankResponse(
-            scores=[i / 100 for i in request.item_ids], bundle_version="k1", queue_ms=0.25, compute_ms=0.5
+            scores=[i / 100 for i in request.item_ids],
+            bundle_version="k1",
+            queue_ms=0.25,
+            compute_ms=0.5,
+            score_kind=common_pb2.SCORE_KIND_LIKE_PROBABILITY,
         )
 
     async def Attribute(self, request, context):

@@ -99,7 +99,7 @@ def test_the_demo_runs_from_start_to_end(home: Path) -> None:
         "watched last",
         "cold start",
         "neighbours",
-        "what moved the score most",
+        "what moved the probability most",
         "before",
         "is gone",
         "Next: recstack up",

@@ -93,10 +93,10 @@ def test_similar_lists_neighbours(gateway: FakeGateway) -> None:
 def test_explain_tells_both_sides(gateway: FakeGateway) -> None:
     result = run(gateway, "explain", "42", "7", "9")
     for text in (
-        "Item 7 (7): recommended at position 1; score 0.750, rank 2 by score",
+        "Item 7 (7): recommended at position 1; rating 0.750, rank 2 by score",
         "recalled by item-to-item at rank 3 (score 0.500), as a neighbour of item 11",
         "Eleven",
-        "what moved the score most",
+        "what moved the rating most",
         "+0.250",
         "-0.034",
         "Item 9 (9): not recommended, dropped: already_watched",

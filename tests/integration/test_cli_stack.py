@@ -12,7 +12,7 @@ from recstack import config
 from recstack.bundle import REQUIRED_FILES, BundleStore
 from recstack.cli.app import app
 from recstack.cli.demo import before_and_after
-from recstack.client.types import FeatureStatus, Recommendation, RecommendationList
+from recstack.client.types import FeatureStatus, Recommendation, RecommendationList, ScoreKind
 from recstack.config import Settings
 from recstack.local import LocalStack
 from tests.helpers.standins import Standins, activate_hollow_bundle
@@ -122,7 +122,7 @@ def test_status_shows_a_running_stack(home: Path, tmp_path: Path, monkeypatch: p
 
 def answer(*item_ids: int) -> RecommendationList:
     items = tuple(Recommendation(item_id, f"Item {item_id}", None, (), 0.5, ()) for item_id in item_ids)
-    return RecommendationList(items, "", False, (), (), 0, {}, FeatureStatus.PRESENT)
+    return RecommendationList(items, "", False, (), (), 0, {}, FeatureStatus.PRESENT, ScoreKind.LIKE_PROBABILITY)
 
 
 def test_before_and_after_says_what_moved() -> None:

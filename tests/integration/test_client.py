@@ -6,7 +6,7 @@ import grpc
 import pytest
 
 import recstack
-from recstack import AsyncClient, Client, Event, EventType, FeatureStatus, Filter
+from recstack import AsyncClient, Client, Event, EventType, FeatureStatus, Filter, ScoreKind
 from recstack.api.common.v1 import common_pb2
 from tests.helpers.fake_gateway import VERSION, FakeGateway, running_fake_gateway
 
@@ -33,6 +33,7 @@ def test_recommendations_arrive_as_values(client: Client) -> None:
     assert (second.year, second.genres, second.channels) == (None, (), ("item_to_item", "fresh"))
     assert (answer.request_id, answer.candidates, answer.cold_start) == ("mine", 432, False)
     assert answer.profile_status is FeatureStatus.PRESENT
+    assert answer.score_kind is ScoreKind.LIKE_PROBABILITY
     assert answer.bundle_versions == {"retrieval": VERSION, "ranking": VERSION}
     assert answer.timings[0] == recstack.StageTiming("sources/recall", 3.5)
 
@@ -52,7 +53,9 @@ def test_the_filter_reaches_the_gateway(gateway: FakeGateway, client: Client) ->
 def test_similar_explain_and_info(client: Client) -> None:
     (neighbour,) = client.similar_items(7)
     assert (neighbour.item_id, neighbour.title, neighbour.year) == (8, "Eight", 1988)
-    chosen, dropped = client.explain(42, [7, 9])
+    answer = client.explain(42, [7, 9])
+    assert answer.score_kind is ScoreKind.RATING
+    chosen, dropped = answer
     assert (chosen.position, chosen.score_rank, chosen.drop_reason) == (1, 2, None)
     assert chosen.channels == (recstack.ChannelEvidence("item_to_item", 3, 0.5, 11),)
     raised, lowered = chosen.influences

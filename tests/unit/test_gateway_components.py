@@ -5,13 +5,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recstack.api.common.v1.common_pb2 import FEATURE_STATUS_MISSING, FEATURE_STATUS_PRESENT
+from recstack.api.common.v1.common_pb2 import (
+    FEATURE_STATUS_MISSING,
+    FEATURE_STATUS_PRESENT,
+    SCORE_KIND_LIKE_PROBABILITY,
+    SCORE_KIND_RATING,
+    SCORE_KIND_UNSPECIFIED,
+)
 from services.gateway.filters.already_watched import AlreadyWatched
 from services.gateway.filters.candidate_limit import CandidateLimit
 from services.gateway.filters.excluded_items import ExcludedItems
 from services.gateway.filters.genre_year_limits import GenreYearLimits
 from services.gateway.filters.not_recalled import NotRecalled
-from services.gateway.pipeline.candidates import Candidates, ItemColumns
+from services.gateway.pipeline.candidates import Candidates, ItemColumns, Scores
 from services.gateway.pipeline.deadline import Deadline
 from services.gateway.pipeline.merge import ChannelList, merge
 from services.gateway.pipeline.query import Constraints, Query, User
@@ -115,7 +121,7 @@ async def test_recall_order_prefers_agreement_then_rank() -> None:
     second = ChannelList(4, 10, np.array([3, 2]), np.ones(2, np.float32), np.empty(0, np.int64))
     candidates = merge([first, second], np.array([50]))
 
-    scores = await RecallOrder().run(query(), candidates, np.arange(4), Trace())
+    scores = (await RecallOrder().run(query(), candidates, np.arange(4), Trace())).values
 
     by_id = dict(zip(candidates.item_id.tolist(), scores.tolist(), strict=True))
     assert by_id[2] > by_id[1] == by_id[3] > by_id[50] == 0
@@ -161,6 +167,25 @@ def test_selection_never_repeats_or_invents(scores: list[float], seed: int, dive
     assert set(chosen) <= set(range(len(scores)))
     if chosen:
         assert relevance[chosen[0]] == relevance.max(), "nothing is chosen yet, so relevance alone decides"
+
+
+@pytest.mark.parametrize(
+    ("kind", "scores"),
+    [
+        (SCORE_KIND_LIKE_PROBABILITY, [0.9, 0.89, 0.85]),
+        (SCORE_KIND_RATING, [4.6, 4.56, 4.4]),
+        (SCORE_KIND_UNSPECIFIED, [0.9, 0.89, 0.85]),
+    ],
+)
+@pytest.mark.parametrize(("diversity", "expected"), [(0.05, [0, 2, 1]), (0.03, [0, 1, 2])])
+def test_diversity_weighs_the_same_for_probabilities_and_for_ratings(
+    kind: int, scores: list[float], diversity: float, expected: list[int]
+) -> None:
+    candidates = described([1990] * 3, [[COMEDY], [COMEDY], [WAR]])
+    rows = np.arange(3)
+    candidates = candidates.scored(rows, Scores(np.array(scores, np.float32), kind))
+
+    assert GenreDiversity(diversity).run(query(k=3), candidates, rows).tolist() == expected
 
 
 def test_selector_wants_only_a_few_of_many_candidates() -> None:

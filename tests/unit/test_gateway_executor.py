@@ -14,7 +14,7 @@ from services.gateway.filters.already_watched import AlreadyWatched
 from services.gateway.filters.candidate_limit import CandidateLimit
 from services.gateway.filters.excluded_items import ExcludedItems
 from services.gateway.filters.not_recalled import NotRecalled
-from services.gateway.pipeline.candidates import ItemColumns
+from services.gateway.pipeline.candidates import ItemColumns, Scores
 from services.gateway.pipeline.deadline import Deadline
 from services.gateway.pipeline.executor import Executor, Outcome
 from services.gateway.pipeline.merge import ChannelList
@@ -95,7 +95,7 @@ class ByItemId(InMemory):
 
     async def run(self, query, candidates, rows, trace):
         await self.act(query)
-        return np.append(candidates.item_id[rows], np.zeros(self.extra)).astype(np.float32)
+        return Scores(np.append(candidates.item_id[rows], np.zeros(self.extra)).astype(np.float32))
 
 
 def executor(*, reserve_ms: float = 0, **parts) -> Executor:

@@ -34,7 +34,7 @@ def test_remembers_every_channel_that_recalled_an_item() -> None:
     row = candidates.item_id.tolist().index(8)
 
     assert candidates.channel_mask[row] == 0b11
-    assert candidates.recall_rank[row].tolist() == [2, 2, 0, 0]
+    assert candidates.recall_rank[row].tolist() == [2, 2, 0, 0, 0]
     assert candidates.recall_score[row, :2].tolist() == [0.0, 0.5]
     assert np.isnan(candidates.recall_score[row, 2:]).all()
     assert candidates.seed_item[row] == 101
@@ -55,7 +55,7 @@ def test_explained_items_are_appended_once_and_marked_as_not_recalled() -> None:
 
 
 @pytest.mark.parametrize(
-    ("channel", "weight", "scores", "seeds"), [(0, 1, 2, 0), (5, 1, 2, 0), (1, 0, 2, 0), (1, 1, 3, 0), (2, 1, 2, 1)]
+    ("channel", "weight", "scores", "seeds"), [(0, 1, 2, 0), (6, 1, 2, 0), (1, 0, 2, 0), (1, 1, 3, 0), (2, 1, 2, 1)]
 )
 def test_refuses_lists_that_break_the_contract(channel: int, weight: int, scores: int, seeds: int) -> None:
     with pytest.raises(ValueError, match=f"channel {channel}"):

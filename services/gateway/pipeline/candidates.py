@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from recstack.api.common.v1.common_pb2 import SCORE_KIND_RATING, SCORE_KIND_UNSPECIFIED, ScoreKind
 from recstack.features.channels import CHANNELS
 from recstack.features.schema import MAX_GENRES, TITLE_BYTES
 
@@ -52,6 +53,14 @@ class ItemColumns:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Scores:
+    """One score for each of R rows, float32, and what the scores are."""
+
+    values: NDArray[np.float32]
+    kind: ScoreKind.ValueType = SCORE_KIND_UNSPECIFIED
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Candidates:
     """Everything known of the candidates of one request; each column is owned by the stage that fills it.
 
@@ -59,7 +68,7 @@ class Candidates:
               nan = not recalled by it; recall_rank [N, C] int32 from 1, 0 = not recalled by it; seed_item [N] int64,
               0 = none; constrained [N] bool: the source has applied the caller's genre and year limits.
     Filters:  drop_reason [N] int16, KEPT or 1 + position of the filter that dropped it first.
-    Score:    score [N] float32, nan = not scored.
+    Score:    score [N] float32, nan = not scored; score_kind, what the scores are.
     Hydrate:  items, feature columns of N rows; status 0 = not read.
     """
 
@@ -72,6 +81,7 @@ class Candidates:
     drop_reason: NDArray[np.int16]
     score: NDArray[np.float32]
     items: ItemColumns
+    score_kind: ScoreKind.ValueType = SCORE_KIND_UNSPECIFIED
 
     @classmethod
     def unmarked(cls, item_id: NDArray[np.int64]) -> "Candidates":
@@ -106,11 +116,16 @@ class Candidates:
         """A copy in which candidates outside `keep` that were still kept carry `reason`."""
         return replace(self, drop_reason=np.where(self.kept & ~keep, np.int16(reason), self.drop_reason))
 
-    def scored(self, rows: NDArray[np.intp], scores: NDArray[np.float32]) -> "Candidates":
+    @property
+    def relevance(self) -> NDArray[np.float32]:
+        """[N] the scores on one scale, 0..1, whatever their kind; nan = not scored."""
+        return (self.score - 1) / 4 if self.score_kind == SCORE_KIND_RATING else self.score
+
+    def scored(self, rows: NDArray[np.intp], scores: Scores) -> "Candidates":
         """A copy with one score per row of `rows`."""
         column = self.score.copy()
-        column[rows] = scores
-        return replace(self, score=column)
+        column[rows] = scores.values
+        return replace(self, score=column, score_kind=scores.kind)
 
     def with_items(self, rows: NDArray[np.intp], read: ItemColumns) -> "Candidates":
         """A copy with the features of `rows` filled in."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from services.gateway.pipeline.candidates import Candidates, ItemColumns
+from services.gateway.pipeline.candidates import Candidates, ItemColumns, Scores
 from services.gateway.pipeline.merge import ChannelList, merge
 from services.gateway.pipeline.query import Query
 from services.gateway.pipeline.runner import run_step
@@ -116,10 +116,10 @@ class Executor:
         if not len(rows):
             return candidates
 
-        async def call(component: Scorer, own: Query) -> NDArray[np.float32]:
+        async def call(component: Scorer, own: Query) -> Scores:
             scores = await component.run(own, candidates, rows, trace)
-            if scores.shape != rows.shape or not np.isfinite(scores).all():
-                raise ValueError(f"got scores of shape {scores.shape}; expected {rows.shape}, all finite")
+            if scores.values.shape != rows.shape or not np.isfinite(scores.values).all():
+                raise ValueError(f"got scores of shape {scores.values.shape}; expected {rows.shape}, all finite")
             return scores
 
         scores = await run_step("score", self.pipeline.scorer, call, query, trace, self._reserve)

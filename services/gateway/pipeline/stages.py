@@ -14,7 +14,7 @@ from typing import Generic, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from services.gateway.pipeline.candidates import Candidates, ItemColumns
+from services.gateway.pipeline.candidates import Candidates, ItemColumns, Scores
 from services.gateway.pipeline.merge import ChannelList
 from services.gateway.pipeline.query import Query
 from services.gateway.pipeline.trace import Trace
@@ -63,9 +63,7 @@ class Filter(Component, Protocol):
 class Scorer(Component, Protocol):
     """Scores candidates, higher is better."""
 
-    async def run(
-        self, query: Query, candidates: Candidates, rows: NDArray[np.intp], trace: Trace
-    ) -> NDArray[np.float32]:
+    async def run(self, query: Query, candidates: Candidates, rows: NDArray[np.intp], trace: Trace) -> Scores:
         """One finite score for each of `rows`, in order."""
         ...
 

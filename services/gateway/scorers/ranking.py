@@ -6,13 +6,13 @@ from numpy.typing import NDArray
 from recstack.api.ranking.v1 import ranking_pb2
 from services.gateway.clients import Backend
 from services.gateway.messages import history_message, profile_message
-from services.gateway.pipeline.candidates import Candidates
+from services.gateway.pipeline.candidates import Candidates, Scores
 from services.gateway.pipeline.query import Query
 from services.gateway.pipeline.trace import Trace
 
 
 class Ranking:
-    """Scores are the ranker's probabilities, 0..1."""
+    """Scores are what the ranker predicts: probabilities 0..1 or ratings 1..5."""
 
     def __init__(self, ranking: Backend) -> None:
         self._ranking = ranking
@@ -21,11 +21,10 @@ class Ranking:
         """Always."""
         return True
 
-    async def run(
-        self, query: Query, candidates: Candidates, rows: NDArray[np.intp], trace: Trace
-    ) -> NDArray[np.float32]:
-        """One probability for each of `rows`."""
+    async def run(self, query: Query, candidates: Candidates, rows: NDArray[np.intp], trace: Trace) -> Scores:
+        """One score for each of `rows`."""
         request = ranking_pb2.RankRequest(
+            user_id=query.user_id,
             profile=profile_message(query.user.profile),
             history=history_message(query.user),
             item_ids=candidates.item_id[rows].tolist(),
@@ -36,4 +35,4 @@ class Ranking:
         trace.add_timing("score/ranking.queue", reply.queue_ms)
         trace.add_timing("score/ranking.compute", reply.compute_ms)
         trace.bundle_versions["ranking"] = reply.bundle_version
-        return np.array(reply.scores, np.float32)
+        return Scores(np.array(reply.scores, np.float32), reply.score_kind)

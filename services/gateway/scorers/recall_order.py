@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from services.gateway.pipeline.candidates import Candidates
+from services.gateway.pipeline.candidates import Candidates, Scores
 from services.gateway.pipeline.query import Query
 from services.gateway.pipeline.trace import Trace
 
@@ -22,11 +22,8 @@ class RecallOrder:
         """Always."""
         return True
 
-    async def run(
-        self, query: Query, candidates: Candidates, rows: NDArray[np.intp], trace: Trace
-    ) -> NDArray[np.float32]:
+    async def run(self, query: Query, candidates: Candidates, rows: NDArray[np.intp], trace: Trace) -> Scores:
         """One score for each of `rows`; 0 for those that no channel recalled."""
         rank = candidates.recall_rank[rows]
         reciprocal = np.where(rank > 0, (SMOOTHING + 1) / (SMOOTHING + rank), 0.0)
-        scores: NDArray[np.float32] = reciprocal.mean(axis=1).astype(np.float32)
-        return scores
+        return Scores(reciprocal.mean(axis=1).astype(np.float32))

@@ -28,7 +28,7 @@ class GenreDiversity:
     def run(self, query: Query, candidates: Candidates, pool: NDArray[np.intp]) -> NDArray[np.intp]:
         """At most k rows of `pool`. Candidates without known genres resemble nothing, so scores alone order them."""
         similarity = genre_similarity(candidates.items.genres[pool])
-        return pool[select_diverse(candidates.score[pool], similarity, self._diversity, query.k)]
+        return pool[select_diverse(candidates.relevance[pool], similarity, self._diversity, query.k)]
 
 
 def genre_similarity(genres_PG: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -47,6 +47,8 @@ def select_diverse(
     relevance: NDArray[np.float32], similarity: NDArray[np.float32], diversity: float, k: int
 ) -> NDArray[np.intp]:
     """Greedy choice of min(k, P) distinct positions; each step takes the highest relevance - diversity x sameness.
+
+    relevance is on the scale 0..1, so that one `diversity` means the same for every ranker.
 
     Method: maximal marginal relevance (Carbonell and Goldstein, The use of MMR, diversity-based reranking, 1998), with
     the mean similarity to what is already chosen in place of the maximum: with few genres the maximum is soon 1 for

@@ -16,7 +16,7 @@ from services.gateway.pipeline.trace import Trace
 
 
 class Recall:
-    """Asks every configured channel; one that failed is a degradation, all of them are a failure.
+    """Asks every configured channel; one that failed is a degradation; where the others bring nothing, a failure.
 
     channel_sizes: candidates asked of each channel number; channels of size 0 are not asked.
     """
@@ -34,8 +34,9 @@ class Recall:
         return True
 
     async def run(self, query: Query, trace: Trace) -> list[ChannelList]:
-        """One list per channel that answered. Raises UnavailableError when none did."""
+        """One list per channel that answered. Raises UnavailableError when channels failed and nothing is left."""
         request = retrieval_pb2.RetrieveRequest(
+            user_id=query.user_id,
             profile=profile_message(query.user.profile),
             history=history_message(query.user),
             channels=self._channels,
@@ -43,8 +44,9 @@ class Recall:
         )
         reply = await self._retrieval.call(self._retrieval.stub.Retrieve, request, query.deadline)
         failed = {channel_name(one.channel): one.error for one in reply.results if one.error}
-        if len(failed) == len(reply.results):
-            raise UnavailableError(f"every channel failed ({'; '.join(f'{n}: {e}' for n, e in failed.items())})")
+        if failed and not any(one.item_ids for one in reply.results):
+            reasons = "; ".join(f"{name}: {error}" for name, error in failed.items())
+            raise UnavailableError(f"no channel brought anything ({reasons})")
         for name, error in failed.items():
             trace.degrade(f"recall/{name}", error, "the other channels were used")
         trace.bundle_versions["retrieval"] = reply.bundle_version

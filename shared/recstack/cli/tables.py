@@ -14,12 +14,18 @@ from recstack.client.types import (
     Explanations,
     Recommendation,
     RecommendationList,
+    ScoreKind,
     SimilarItems,
     StageTiming,
 )
 
 _BAR_CELLS = 8
 _WORTH_SHOWING_MS = 0.1
+_SCORE_NAMES = {
+    ScoreKind.UNSPECIFIED: "score",
+    ScoreKind.LIKE_PROBABILITY: "probability",
+    ScoreKind.RATING: "rating",
+}
 
 
 def plain_table(*columns: str, title: str = "") -> Table:
@@ -34,9 +40,9 @@ def plain_table(*columns: str, title: str = "") -> Table:
     return table
 
 
-def recommendation_table(items: Iterable[Recommendation], title: str = "") -> Table:
-    """Rank, item, title, year, genres, channels and score of each item."""
-    table = plain_table(">#", ">item", "title", ">year", "genres", "recalled by", ">score", title=title)
+def recommendation_table(items: Iterable[Recommendation], kind: ScoreKind, title: str = "") -> Table:
+    """Rank, item, title, year, genres, channels and score (of the given kind) of each item."""
+    table = plain_table(">#", ">item", "title", ">year", "genres", "recalled by", f">{_SCORE_NAMES[kind]}", title=title)
     for position, item in enumerate(items, start=1):
         table.add_row(
             str(position),
@@ -53,7 +59,7 @@ def recommendation_table(items: Iterable[Recommendation], title: str = "") -> Ta
 def print_recommendations(console: Console, answer: RecommendationList, title: str) -> None:
     """The items, then what there is to know about the answer."""
     if answer.items:
-        console.print(recommendation_table(answer.items, title))
+        console.print(recommendation_table(answer.items, answer.score_kind, title))
     else:
         console.print(f"[bold]{escape(title)}[/]: nothing qualifies. Loosen the restrictions, or add --allow-seen.")
     if answer.cold_start:
@@ -77,7 +83,7 @@ def similar_table(answer: SimilarItems, title: str) -> Table:
 def print_explanations(console: Console, answer: Explanations) -> None:
     """One paragraph per item: verdict, channels, and the history that moved the score most."""
     for item in answer.items:
-        console.print(_explanation(item))
+        console.print(_explanation(item, _SCORE_NAMES[answer.score_kind]))
         console.print()
     print_degraded(console, answer.degraded)
 
@@ -102,13 +108,15 @@ def stage_times(timings: Sequence[StageTiming]) -> RenderableType:
     return line
 
 
-def _explanation(item: Explanation) -> RenderableType:
-    parts: list[RenderableType] = [f"[bold]{escape(item.title) or 'item'}[/] ({item.item_id}): {_verdict(item)}"]
+def _explanation(item: Explanation, score_name: str) -> RenderableType:
+    parts: list[RenderableType] = [
+        f"[bold]{escape(item.title) or 'item'}[/] ({item.item_id}): {_verdict(item, score_name)}"
+    ]
     for seen in item.channels:
         seed = f", as a neighbour of item {seen.seed_item_id}" if seen.seed_item_id else ""
         parts.append(f"  recalled by {_channels([seen.channel])} at rank {seen.rank} (score {seen.score:.3f}){seed}")
     if item.influences:
-        table = plain_table("  what moved the score most", ">effect", ">rating")
+        table = plain_table(f"  what moved the {score_name} most", ">effect", ">rated")
         for event in item.influences:
             title = escape(event.title) or str(event.item_id)
             effect = f"[{'green' if event.influence > 0 else 'red'}]{event.influence:+.3f}[/]"
@@ -117,12 +125,12 @@ def _explanation(item: Explanation) -> RenderableType:
     return Group(*parts)
 
 
-def _verdict(item: Explanation) -> str:
+def _verdict(item: Explanation, score_name: str) -> str:
     rank = f", rank {item.score_rank} by score" if item.score_rank else ""
     if item.position:
-        return f"[green]recommended at position {item.position}[/]; score {item.score:.3f}{rank}"
+        return f"[green]recommended at position {item.position}[/]; {score_name} {item.score:.3f}{rank}"
     reason = f"dropped: {escape(item.drop_reason)}" if item.drop_reason else "recalled, but not among the best"
-    return f"[red]not recommended[/], {reason}; score {item.score:.3f}{rank}"
+    return f"[red]not recommended[/], {reason}; {score_name} {item.score:.3f}{rank}"
 
 
 def _channels(channels: Iterable[str]) -> str:

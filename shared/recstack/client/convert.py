@@ -14,12 +14,14 @@ from recstack.client.types import (
     HistoryInfluence,
     Recommendation,
     RecommendationList,
+    ScoreKind,
     ServerInfo,
     SimilarItem,
     SimilarItems,
     StackInfo,
     StageTiming,
 )
+from recstack.features.channels import channel_name, channel_names
 
 
 def recommend_request(user_id: int, k: int, filter: Filter, request_id: str) -> gateway_pb2.RecommendRequest:
@@ -68,7 +70,7 @@ def recommendations(reply: gateway_pb2.RecommendResponse) -> RecommendationList:
     )
     return RecommendationList(
         items=tuple(
-            Recommendation(item_id, title, year or None, genre_names(genres), score, channels_of(mask))
+            Recommendation(item_id, title, year or None, genre_names(genres), score, channel_names(mask))
             for item_id, title, year, genres, score, mask in columns
         ),
         request_id=reply.request_id,
@@ -80,6 +82,7 @@ def recommendations(reply: gateway_pb2.RecommendResponse) -> RecommendationList:
         profile_status=FeatureStatus[
             common_pb2.FeatureStatus.Name(reply.profile_status).removeprefix("FEATURE_STATUS_")
         ],
+        score_kind=_score_kind(reply.score_kind),
     )
 
 
@@ -101,24 +104,13 @@ def explanations(reply: gateway_pb2.ExplainResponse) -> Explanations:
         items=tuple(_explanation(item) for item in reply.items),
         degraded=tuple(reply.degraded),
         bundle_versions=dict(reply.bundle_versions),
+        score_kind=_score_kind(reply.score_kind),
     )
 
 
 def stack_info(reply: gateway_pb2.GetInfoResponse) -> StackInfo:
     """Answer of GetInfo."""
     return StackInfo(_server_info(reply.info), tuple(_server_info(backend) for backend in reply.backends))
-
-
-def channels_of(mask: int) -> tuple[str, ...]:
-    """Names of the channels whose bit (Channel - 1) is set."""
-    return tuple(channel_name(bit + 1) for bit in range(mask.bit_length()) if mask >> bit & 1)
-
-
-def channel_name(channel: int) -> str:
-    """Lower-case name of a Channel; "channel_9" for one that a newer server knows and this client does not."""
-    if channel not in common_pb2.Channel.values():
-        return f"channel_{channel}"
-    return common_pb2.Channel.Name(common_pb2.Channel.ValueType(channel)).removeprefix("CHANNEL_").lower()
 
 
 def genre_names(joined: str) -> tuple[str, ...]:
@@ -153,4 +145,12 @@ def _server_info(info: common_pb2.ServerInfo) -> ServerInfo:
         bundle_version=info.bundle.version,
         last_refusal=info.bundle.last_refusal,
         limits=dict(info.limits),
+        score_kind=_score_kind(info.bundle.score_kind),
     )
+
+
+def _score_kind(kind: int) -> ScoreKind:
+    """A kind that only a newer server knows is unspecified here."""
+    if kind not in common_pb2.ScoreKind.values():
+        return ScoreKind.UNSPECIFIED
+    return ScoreKind[common_pb2.ScoreKind.Name(common_pb2.ScoreKind.ValueType(kind)).removeprefix("SCORE_KIND_")]

@@ -24,6 +24,15 @@ class FeatureStatus(StrEnum):
     STALE = "stale"
 
 
+class ScoreKind(StrEnum):
+    """What scores are: the ranker's probability 0..1 of a like, the rating 1..5 that it expects, or neither of them,
+    which is the recall order's score when ranking was degraded."""
+
+    UNSPECIFIED = "unspecified"
+    LIKE_PROBABILITY = "like_probability"
+    RATING = "rating"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Filter:
     """Restrictions of a request; the default keeps every item that the user has not seen.
@@ -64,7 +73,7 @@ class StageTiming:
 
 @dataclass(frozen=True, slots=True)
 class Recommendation:
-    """One recommended item. score: the ranker's probability 0..1, or the recall score when ranking was degraded.
+    """One recommended item. score: see the list's `score_kind`.
 
     year is None when unknown; title is empty when display features were unavailable. channels: where it was
     recalled from, for example ("two_tower", "popular").
@@ -83,7 +92,7 @@ class RecommendationList:
     """Recommendations, best first, and how they came about. Iterates over the items.
 
     cold_start: the user had neither profile nor history. degraded: what was answered in a lesser way, empty when
-    all is well. candidates: distinct items recalled. bundle_versions: by service.
+    all is well. candidates: distinct items recalled. bundle_versions: by service. score_kind: what the scores are.
     """
 
     items: tuple[Recommendation, ...]
@@ -94,6 +103,7 @@ class RecommendationList:
     candidates: int
     bundle_versions: dict[str, str]
     profile_status: FeatureStatus
+    score_kind: ScoreKind
 
     def __iter__(self) -> Iterator[Recommendation]:
         return iter(self.items)
@@ -142,8 +152,7 @@ class ChannelEvidence:
 class HistoryInfluence:
     """What one history item did to a score. rating: None when none was given.
 
-    influence: the probability with this event minus the probability without it, -1..1; positive where it raised the
-    score.
+    influence: the score with this event minus the score without it; positive where it raised the score.
     """
 
     item_id: int
@@ -172,11 +181,12 @@ class Explanation:
 
 @dataclass(frozen=True, slots=True)
 class Explanations:
-    """One explanation per requested item, in request order. Iterates over the items."""
+    """One explanation per requested item, in request order. Iterates over the items. score_kind: what scores are."""
 
     items: tuple[Explanation, ...]
     degraded: tuple[str, ...]
     bundle_versions: dict[str, str]
+    score_kind: ScoreKind
 
     def __iter__(self) -> Iterator[Explanation]:
         return iter(self.items)
@@ -187,7 +197,10 @@ class Explanations:
 
 @dataclass(frozen=True, slots=True)
 class ServerInfo:
-    """Identity of one server. bundle_version: empty when it holds none; last_refusal: why a bundle was refused."""
+    """Identity of one server. bundle_version: empty when it holds none; last_refusal: why a bundle was refused.
+
+    score_kind: what the server's ranker returns; unspecified for servers that do not rank.
+    """
 
     service: str
     version: str
@@ -195,6 +208,7 @@ class ServerInfo:
     bundle_version: str
     last_refusal: str
     limits: dict[str, int]
+    score_kind: ScoreKind
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,12 +11,10 @@ CHANNELS: tuple[str, ...] = tuple(
 
 
 def channel_name(channel: int) -> str:
-    """Name of a channel number, for example 1 -> "two_tower"; ValueError when there is no such channel."""
-    if not 1 <= channel <= len(CHANNELS):
-        raise ValueError(f"channel is {channel}; it must be between 1 and {len(CHANNELS)}")
-    return CHANNELS[channel - 1]
+    """Name of a channel number, for example 1 -> "two_tower"; "channel_9" for one that only a newer server knows."""
+    return CHANNELS[channel - 1] if 1 <= channel <= len(CHANNELS) else f"channel_{channel}"
 
 
 def channel_names(mask: int) -> tuple[str, ...]:
-    """Names of the channels whose bit is set in `mask`, in contract order. Unknown bits are ignored."""
-    return tuple(name for bit, name in enumerate(CHANNELS) if mask >> bit & 1)
+    """Names of the channels whose bit is set in `mask`, in contract order."""
+    return tuple(channel_name(bit + 1) for bit in range(mask.bit_length()) if mask >> bit & 1)
