@@ -1,64 +1,26 @@
 """The training loop on a problem small enough to know the answer: a line through points."""
 
-import itertools
 import json
 import math
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import pytest
 import torch
-from rich.console import Console
-from torch import Tensor, nn
+from PIL import Image
+from torch import Tensor
 
 from recstack.errors import InvalidRequestError, RecStackError
 from recstack.models.devices import resolve_device
+from recstack.revision import git_revision
 from services.trainer.fit import ALONE, FitConfig, Loss, Worker, fit
 from services.trainer.fit.checkpoint import CHECKPOINT_FILE, TrainingState, save_checkpoint
 from services.trainer.fit.optimizer import make_optimizer
-
-QUIET = Console(quiet=True)
-CONFIG = FitConfig(epochs=6, learning_rate=0.05, patience=6, warmup=0.1, seed=3)
-
-
-class LineTask:
-    """y = 2x + 1 with dropout on x, so that a resumed run is only equal if torch's generator is restored."""
-
-    name = "line"
-    metric_name = "negative_error"
-    lower_is_better = False
-
-    def __init__(self, scores: list[float] | None = None, stop_after: int | None = None) -> None:
-        torch.manual_seed(0)
-        self.model: nn.Module = nn.Sequential(nn.Dropout(0.2), nn.Linear(1, 1))
-        self.scores, self.stop_after = scores, stop_after
-        self.epochs_seen: list[int] = []
-
-    def identity(self) -> Mapping[str, object]:
-        return {"points": 32}
-
-    def batches(self, epoch: int, worker: Worker = ALONE) -> list[Tensor]:
-        generator = torch.Generator().manual_seed(epoch)
-        return [batch[worker.rank :: worker.count] for batch in torch.randn(4, 8, 1, generator=generator)]
-
-    def samples(self, batch: Tensor) -> int:
-        return len(batch)
-
-    def loss(self, batch: Tensor) -> Loss:
-        return Loss(nn.functional.mse_loss(self.model(batch), 2 * batch + 1, reduction="sum"), len(batch))
-
-    def validate(self) -> dict[str, float]:
-        assert not self.model.training
-        assert not torch.is_grad_enabled()
-        if self.stop_after is not None and len(self.epochs_seen) == self.stop_after:
-            raise KeyboardInterrupt
-        self.epochs_seen.append(len(self.epochs_seen))
-        x = torch.linspace(-1, 1, 21).unsqueeze(1)
-        error = nn.functional.mse_loss(self.model(x), 2 * x + 1).item()
-        scored = -error if self.scores is None else self.scores[len(self.epochs_seen) - 1]
-        return {"negative_error": scored, "weight": self.model[1].weight.item()}  # type: ignore[union-attr, operator]
+from services.trainer.fit.randomness import generator_states
+from services.trainer.fit.task import batches_from
+from tests.helpers.line_task import CONFIG, QUIET, LineEpoch, LineTask
 
 
 def test_fit_learns_and_keeps_the_best_weights(tmp_path: Path) -> None:
@@ -66,8 +28,8 @@ def test_fit_learns_and_keeps_the_best_weights(tmp_path: Path) -> None:
     result = fit(task, CONFIG, tmp_path, QUIET)
     assert result.best_epoch == 2
     assert result.metrics["negative_error"] == 0.5
-    assert task.model[1].weight.item() == result.history[1]["weight"]  # type: ignore[index, union-attr, operator]
-    assert task.model[1].weight.item() != result.history[-1]["weight"]  # type: ignore[index, union-attr, operator]
+    assert task.line.weight.item() == result.history[1]["weight"]
+    assert task.line.weight.item() != result.history[-1]["weight"]
     assert not task.model.training
     assert result.samples_per_second > 0
 
@@ -78,7 +40,31 @@ def test_loss_goes_down_and_every_epoch_is_written(tmp_path: Path) -> None:
     assert [row["epoch"] for row in rows] == [1, 2, 3, 4, 5, 6]
     assert rows[-1]["loss"] < rows[0]["loss"]
     assert rows == list(result.history)
-    assert json.loads((tmp_path / "config.json").read_text())["fit"]["learning_rate"] == 0.05
+
+
+def test_the_run_folder_says_what_was_run_where(tmp_path: Path) -> None:
+    fit(LineTask(), CONFIG, tmp_path, QUIET)
+    described = json.loads((tmp_path / "config.json").read_text())
+    assert (described["task"], described["identity"]) == ("line", {"points": 32})
+    assert (described["fit"]["learning_rate"], described["fit"]["seed"]) == (0.05, 3)
+    assert described["environment"]["git_revision"] == git_revision()
+    assert described["environment"]["torch"] == torch.__version__
+    assert described["environment"]["device"] == "cpu"
+    with Image.open(tmp_path / "curves.png") as picture:
+        assert picture.format == "PNG"
+        assert picture.width > 2 * picture.height
+
+
+def test_a_run_resumed_within_an_epoch_may_have_batches_that_cannot_start_anywhere() -> None:
+    assert list(batches_from([1, 2, 3, 4], 2)) == [3, 4]
+    epoch = LineTask().batches(0)
+    assert [batch.tolist() for batch in batches_from(epoch, 3)] == [epoch.points[3].tolist()]
+
+
+def test_every_worker_has_a_share_of_every_batch() -> None:
+    rows = np.arange(5)
+    assert [Worker(rank, 2).share(rows).tolist() for rank in range(2)] == [[0, 2, 4], [1, 3]]
+    assert [Worker(rank, 9).share(rows).tolist() for rank in range(2)] == [rows.tolist()] * 2
 
 
 def test_early_stopping_waits_for_patience(tmp_path: Path) -> None:
@@ -116,10 +102,10 @@ def test_a_finished_run_is_not_trained_again(tmp_path: Path) -> None:
 def test_half_written_checkpoint_does_not_replace_the_good_one(tmp_path: Path) -> None:
     task = LineTask()
     optimizer = torch.optim.AdamW(task.model.parameters())
-    save_checkpoint(tmp_path, "a", task.model, optimizer, TrainingState())
+    save_checkpoint(tmp_path, "a", task.model, optimizer, TrainingState(), [generator_states()])
     good = (tmp_path / CHECKPOINT_FILE).read_bytes()
     with pytest.raises(Exception, match="pickle"):
-        save_checkpoint(tmp_path, "a", task.model, optimizer, TrainingState(history=[lambda: None]))  # type: ignore[list-item]
+        save_checkpoint(tmp_path, "a", task.model, optimizer, TrainingState(), [{"python": lambda: None}])
     assert (tmp_path / CHECKPOINT_FILE).read_bytes() == good
 
 
@@ -193,10 +179,16 @@ def test_bfloat16_is_for_the_loss_only(tmp_path: Path) -> None:
 
 def test_the_clock_does_not_bend_the_schedule(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Most of the minutes are gone after the first step; the rates are those of a run with all the time."""
+    seconds = [0.0]
+
+    class Slow(LineTask):
+        def loss(self, batch: Tensor) -> Loss:
+            seconds[0] = 100.0
+            return super().loss(batch)
+
     patient = fit(LineTask(), CONFIG, tmp_path / "patient", QUIET)
-    readings = itertools.chain([0.0], itertools.repeat(100.0))
-    monkeypatch.setattr("time.perf_counter", lambda: next(readings))
-    hurried = fit(LineTask(), replace(CONFIG, max_minutes=2.0), tmp_path / "hurried", QUIET)
+    monkeypatch.setattr("time.perf_counter", lambda: seconds[0])
+    hurried = fit(Slow(), replace(CONFIG, max_minutes=2.0), tmp_path / "hurried", QUIET)
     assert hurried.seconds == 100.0
     assert [row["weight"] for row in hurried.history] == [row["weight"] for row in patient.history]
 
@@ -231,13 +223,13 @@ def test_the_moving_average_is_what_is_validated_and_kept(tmp_path: Path) -> Non
     class OneStep(LineTask):
         def __init__(self) -> None:
             super().__init__()
-            self.weights = [self.model[1].weight.item()]  # type: ignore[index, union-attr, operator]
+            self.weights = [self.line.weight.item()]
 
-        def batches(self, epoch: int) -> list[Tensor]:
-            return super().batches(epoch)[:1]
+        def batches(self, epoch: int, worker: Worker = ALONE) -> LineEpoch:
+            return LineEpoch(super().batches(epoch, worker).points[:1])
 
         def loss(self, batch: Tensor) -> Loss:
-            self.weights.append(self.model[1].weight.item())  # type: ignore[index, union-attr, operator]
+            self.weights.append(self.line.weight.item())
             return super().loss(batch)
 
     task = OneStep()
@@ -247,7 +239,7 @@ def test_the_moving_average_is_what_is_validated_and_kept(tmp_path: Path) -> Non
         previous, validated = result.history[epoch - 1]["weight"], result.history[epoch]["weight"]
         stepped = task.weights[epoch + 2]  # the weight that the next epoch's loss saw: training went on from it
         assert validated == pytest.approx((previous + stepped) / 2, abs=1e-5)
-    assert task.model[1].weight.item() == result.history[result.best_epoch - 1]["weight"]  # type: ignore[index, union-attr, operator]
+    assert task.line.weight.item() == result.history[result.best_epoch - 1]["weight"]
 
 
 def test_an_averaged_run_resumes_to_the_same_weights(tmp_path: Path) -> None:

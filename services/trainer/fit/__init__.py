@@ -2,6 +2,7 @@
 
 from services.trainer.fit.config import FitConfig
 from services.trainer.fit.loop import FitResult, fit, train
+from services.trainer.fit.randomness import seed_everything
 from services.trainer.fit.task import ALONE, Batches, Loss, Task, Worker
 
-__all__ = ["ALONE", "Batches", "FitConfig", "FitResult", "Loss", "Task", "Worker", "fit", "train"]
+__all__ = ["ALONE", "Batches", "FitConfig", "FitResult", "Loss", "Task", "Worker", "fit", "seed_everything", "train"]

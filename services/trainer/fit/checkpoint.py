@@ -1,17 +1,16 @@
-"""Training state on disk: one file, replaced atomically, so that a killed run costs at most one epoch."""
+"""Training state on disk: one file, replaced atomically, so that a killed run goes on from its last checkpoint."""
 
-import json
 import os
-import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
+
+from services.trainer.fit.randomness import GeneratorStates
 
 CHECKPOINT_FILE = "checkpoint.pt"
 
@@ -20,12 +19,15 @@ CHECKPOINT_FILE = "checkpoint.pt"
 class TrainingState:
     """Where a run stands: everything that changes while it trains, beside the model and the optimizer.
 
-    epoch: epochs finished. step: optimizer steps taken. seconds: time spent training and validating.
+    epoch: epochs finished. epoch_steps, epoch_loss: steps taken in the next one, and the sum of their losses. step:
+    optimizer steps taken in all. seconds: time spent training and validating, of which train_seconds on training.
     best_metrics and best_weights belong to `best_epoch` (0 = none yet); history has one row per finished epoch.
     average: moving average of each trained weight by name; empty where none is kept.
     """
 
     epoch: int = 0
+    epoch_steps: int = 0
+    epoch_loss: Tensor = field(default_factory=lambda: torch.zeros(()))
     step: int = 0
     samples: int = 0
     seconds: float = 0.0
@@ -66,38 +68,24 @@ def _assign(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
             value.copy_(weights[name])
 
 
-def seed_everything(seed: int) -> None:
-    """Seed python's, numpy's and torch's global generators (all devices)."""
-    random.seed(seed)
-    np.random.seed(seed)
-    torch.manual_seed(seed)
-
-
-def write_json(path: Path, value: object) -> None:
-    """Write JSON so that a reader sees the old file or the new one, never half of it."""
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(json.dumps(value, indent=2, sort_keys=True) + "\n")
-    partial.replace(path)
-
-
 def save_checkpoint(
     run_dir: Path,
     identity: str,
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
     state: TrainingState,
+    generators: Sequence[GeneratorStates],
 ) -> None:
-    """Write the whole training state under `run_dir` and swap it in with one rename."""
-    numpy_state = cast("tuple[Any, ...]", np.random.get_state(legacy=True))
+    """Write the whole training state under `run_dir` and swap it in with one rename.
+
+    generators: the states of each worker's random generators, by rank.
+    """
     content = {
         "identity": identity,
         "model": model.state_dict(),
         "optimizer": optimizer.state_dict(),
         "state": {name: getattr(state, name) for name in TrainingState.__dataclass_fields__},
-        "python_rng": random.getstate(),
-        "numpy_rng": (numpy_state[0], numpy_state[1].tolist(), *numpy_state[2:]),
-        "torch_rng": torch.get_rng_state(),
-        "cuda_rng": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        "generators": list(generators),
     }
     partial = run_dir / (CHECKPOINT_FILE + ".partial")
     with partial.open("wb") as file:
@@ -112,10 +100,11 @@ def load_checkpoint(
     identity: str,
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
-) -> TrainingState | None:
-    """Restore model, optimizer and generators from `run_dir`; None when there is no checkpoint of this `identity`.
+) -> tuple[TrainingState, list[GeneratorStates]] | None:
+    """Restore model and optimizer from `run_dir`; None when there is no checkpoint of this `identity`.
 
-    A checkpoint of another configuration is left alone here and overwritten by the next `save_checkpoint`.
+    Returns the state and the generators' states, by rank. A checkpoint of another configuration is left alone here and
+    overwritten by the next `save_checkpoint`.
     """
     path = run_dir / CHECKPOINT_FILE
     if not path.exists():
@@ -126,13 +115,7 @@ def load_checkpoint(
         return None
     model.load_state_dict(content["model"])
     optimizer.load_state_dict(content["optimizer"])
-    random.setstate(content["python_rng"])
-    name, keys, *rest = content["numpy_rng"]
-    np.random.set_state((name, np.array(keys, np.uint32), *rest))
-    torch.set_rng_state(content["torch_rng"])
-    if content["cuda_rng"] and len(content["cuda_rng"]) == torch.cuda.device_count():
-        torch.cuda.set_rng_state_all(content["cuda_rng"])
     state = TrainingState(**content["state"])
     device = next(model.parameters()).device
     state.average = {name: value.to(device) for name, value in state.average.items()}
-    return state
+    return state, content["generators"]

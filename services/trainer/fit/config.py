@@ -25,6 +25,8 @@ class FitConfig:
 
     average_decay: above 0, what is validated and kept is the moving average of the weights, of which each step keeps
     this share (Polyak and Juditsky, Acceleration of Stochastic Approximation by Averaging, 1992).
+
+    checkpoint_seconds: a run is saved after each epoch and this often within one; no part of what the run comes to.
     """
 
     epochs: int = 10
@@ -38,10 +40,11 @@ class FitConfig:
     max_minutes: float = 60.0
     clip_norm: float = 5.0
     average_decay: float = 0.0
+    checkpoint_seconds: float = 30.0
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "learning_rate", "patience", "max_minutes", "clip_norm"):
+        for name in ("epochs", "learning_rate", "patience", "max_minutes", "clip_norm", "checkpoint_seconds"):
             if getattr(self, name) <= 0:
                 raise InvalidRequestError(f"FitConfig.{name} is {getattr(self, name)}; it must be above 0")
         for name in ("warmup", "average_decay"):

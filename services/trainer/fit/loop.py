@@ -1,7 +1,8 @@
 """The training loop of every model: warm-up and cosine decay, early stopping, checkpoints, a time limit.
 
 A model brings a `Task`; the loop knows nothing of its data. Only validation decides: when to stop and which weights
-are kept. What is written under the run folder: config.json, metrics.jsonl (a row per epoch), checkpoint.pt.
+are kept. The run folder then holds config.json (with git revision and machine), metrics.jsonl (a row per epoch),
+curves.png and checkpoint.pt.
 """
 
 import json
@@ -10,18 +11,22 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 import torch
 from rich.console import Console
 from torch import nn
 
 from recstack.errors import RecStackError
-from services.trainer.fit.checkpoint import TrainingState, load_checkpoint, save_checkpoint, seed_everything, write_json
+from services.trainer.fit.checkpoint import TrainingState, load_checkpoint, save_checkpoint
 from services.trainer.fit.config import FitConfig
+from services.trainer.fit.curves import draw_curves
 from services.trainer.fit.optimizer import make_optimizer
 from services.trainer.fit.progress import TrainingProgress
-from services.trainer.fit.task import BatchT, Task
+from services.trainer.fit.randomness import generator_states, restore_generators, seed_everything
+from services.trainer.fit.run_folder import environment, write_text
+from services.trainer.fit.task import BatchT, Task, batches_from
+from services.trainer.fit.team import Team
 
 REPORT_EVERY_STEPS = 10
 TaskT = TypeVar("TaskT", bound=Task[Any])
@@ -50,115 +55,157 @@ def train(
 def fit(task: Task[BatchT], config: FitConfig, run_dir: Path, console: Console | None = None) -> FitResult:
     """Train `task.model` and leave its best weights in it.
 
-    A `run_dir` with a checkpoint of the same configuration is resumed; one of another configuration starts over.
-    Raises RecStackError when the loss stops being a number.
+    A `run_dir` with a checkpoint of the same configuration is resumed, in the middle of an epoch too, and comes to the
+    same weights as if it had never been killed; one of another configuration starts over. In a process of a
+    torch.distributed group all of them train together and share each batch; they must see the same `run_dir`.
+    Raises RecStackError when the loss or the validation metric is no number.
     """
-    run_dir.mkdir(parents=True, exist_ok=True)
-    described = {"task": task.name, "fit": asdict(config), "identity": dict(task.identity())}
-    identity = json.dumps(described, sort_keys=True, default=str)
-    seed_everything(config.seed)
-    optimizer = make_optimizer(task.model, config)
-    state = load_checkpoint(run_dir, identity, task.model, optimizer) or TrainingState()
-    write_json(run_dir / "config.json", json.loads(identity))
-    total_steps = config.epochs * len(task.batches(0))
-    with TrainingProgress(task.name, total_steps, state.step, console or Console()) as progress:
-        while not _finished(state, config):
-            loss = _train_epoch(task, config, optimizer, state, total_steps, progress)
-            row = _validate(task, state, loss)
-            progress.epoch_done(row, config.epochs, task.metric_name, best=state.best_epoch == state.epoch)
-            save_checkpoint(run_dir, identity, task.model, optimizer, state)
-            (run_dir / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in state.history))
-    task.model.load_state_dict(state.best_weights)
-    task.model.eval()
-    return FitResult(
-        metrics=state.best_metrics,
-        best_epoch=state.best_epoch,
-        epochs=state.epoch,
-        seconds=state.seconds,
-        samples_per_second=state.samples / max(state.train_seconds, 1e-9),
-        history=tuple(state.history),
-    )
+    return _Run(task, config, run_dir).fit(console or Console())
 
 
-def _finished(state: TrainingState, config: FitConfig) -> bool:
-    out_of_patience = state.epoch - state.best_epoch >= config.patience
-    return state.epoch >= config.epochs or out_of_patience or _out_of_time(state.seconds, config)
+class _Run(Generic[BatchT]):
+    """One training run: what learns, with what, and how far it is."""
 
+    def __init__(self, task: Task[BatchT], config: FitConfig, run_dir: Path) -> None:
+        run_dir.mkdir(parents=True, exist_ok=True)
+        self.task, self.config, self.run_dir = task, config, run_dir
+        self.team = Team.current()
+        self.described = {"task": task.name, "fit": asdict(config), "identity": dict(task.identity())}
+        self.identity = json.dumps(self.described, sort_keys=True, default=str)
+        self.parameters = [p for p in task.model.parameters() if p.requires_grad]
+        self.optimizer = make_optimizer(task.model, config)
+        self.total_steps = config.epochs * len(task.batches(0))
+        seed_everything(config.seed + self.team.worker.rank)
+        self.state = TrainingState()
+        if loaded := load_checkpoint(run_dir, self.identity, task.model, self.optimizer):
+            self.state, generators = loaded
+            for states in generators[self.team.worker.rank :][:1]:  # none when more workers go on than there were
+                restore_generators(states)
+        self.loss = self.team.loss_of(task)
+        self.clock = self.saved_at = time.perf_counter()
 
-def _out_of_time(seconds: float, config: FitConfig) -> bool:
-    return seconds >= 60 * config.max_minutes
-
-
-def _train_epoch(
-    task: Task[BatchT],
-    config: FitConfig,
-    optimizer: torch.optim.Optimizer,
-    state: TrainingState,
-    total_steps: int,
-    progress: TrainingProgress,
-) -> float:
-    """Train one epoch, or the part of it that the time limit allows; returns the mean loss."""
-    task.model.train()
-    started, spent = time.perf_counter(), state.seconds
-    parameters = [p for p in task.model.parameters() if p.requires_grad]
-    device_type = parameters[0].device.type
-    loss_sum, samples, steps = torch.zeros(()), 0, 0
-    for batch in task.batches(state.epoch):
-        rate = config.rate_at(state.step / total_steps)
-        for group in optimizer.param_groups:
-            group["lr"] = rate
-        optimizer.zero_grad(set_to_none=True)
-        with torch.autocast(device_type, torch.bfloat16, enabled=config.precision == "bfloat16"):
-            part = task.loss(batch)
-        loss = part.total / part.weight
-        loss.backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(parameters, config.clip_norm)
-        optimizer.step()
-        state.update_average(task.model, config.average_decay)
-        loss_sum = loss_sum.to(loss.device) + loss.detach()
-        samples += task.samples(batch)
-        steps += 1
-        state.step += 1
-        elapsed = time.perf_counter() - started
-        state.seconds = spent + elapsed
-        if steps % REPORT_EVERY_STEPS == 0:
-            progress.step(state.step, _finite(loss_sum.item() / steps, task.name, state), samples / elapsed)
-        if _out_of_time(state.seconds, config):
-            break
-    state.samples += samples
-    state.train_seconds += state.seconds - spent
-    state.epoch += 1
-    return _finite(loss_sum.item() / max(steps, 1), task.name, state)
-
-
-def _finite(loss: float, name: str, state: TrainingState) -> float:
-    if not math.isfinite(loss):
-        raise RecStackError(
-            f"the loss of {name} is {loss} at step {state.step}, it must be a number; lower the learning rate. "
-            f"The run folder still holds the last good epoch"
+    def fit(self, console: Console) -> FitResult:
+        state, task = self.state, self.task
+        if self.team.is_first:
+            description = {**self.described, "environment": environment(task.model, self.team.worker.count)}
+            write_text(self.run_dir / "config.json", json.dumps(description, indent=2, sort_keys=True, default=str))
+        quiet = Console(quiet=True)
+        with TrainingProgress(
+            task.name, self.total_steps, state.step, console if self.team.is_first else quiet
+        ) as progress:
+            while not self.team.from_first(self._finished()):
+                row = self._validate(self._train_epoch(progress))
+                progress.epoch_done(row, self.config.epochs, task.metric_name, best=state.best_epoch == state.epoch)
+                self._save()
+                if self.team.is_first:
+                    rows = "".join(json.dumps(row) + "\n" for row in state.history)
+                    write_text(self.run_dir / "metrics.jsonl", rows)
+        if self.team.is_first:
+            curves = self.run_dir / "curves.png"
+            draw_curves(curves, task.name, task.metric_name, state.best_epoch, state.history, self.config)
+        task.model.load_state_dict(self.team.from_first(state.best_weights))
+        task.model.eval()
+        return FitResult(
+            metrics=state.best_metrics,
+            best_epoch=state.best_epoch,
+            epochs=state.epoch,
+            seconds=state.seconds,
+            samples_per_second=state.samples / max(state.train_seconds, 1e-9),
+            history=tuple(state.history),
         )
-    return loss
 
+    def _finished(self) -> bool:
+        state, config = self.state, self.config
+        out_of_patience = state.epoch - state.best_epoch >= config.patience
+        return state.epoch >= config.epochs or out_of_patience or self._out_of_time()
 
-def _validate(task: Task[BatchT], state: TrainingState, loss: float) -> dict[str, float]:
-    """Validate, keep the weights if they are the best so far, and add the epoch's row to the history."""
-    task.model.eval()
-    started = time.perf_counter()
-    with torch.no_grad(), state.averaged(task.model):
-        metrics = task.validate()
-        weights = {name: value.detach().clone() for name, value in task.model.state_dict().items()}
-    state.seconds += time.perf_counter() - started
-    if _better(task, metrics, state.best_metrics):
-        state.best_epoch, state.best_metrics, state.best_weights = state.epoch, metrics, weights
-    row = {
-        "epoch": float(state.epoch),
-        "loss": loss,
-        "seconds": state.seconds,
-        "samples_per_second": state.samples / max(state.train_seconds, 1e-9),
-        **metrics,
-    }
-    state.history.append(row)
-    return row
+    def _out_of_time(self) -> bool:
+        return self.state.seconds >= 60 * self.config.max_minutes
+
+    def _train_epoch(self, progress: TrainingProgress) -> float:
+        """Train one epoch, or what is left of it and the time limit allows; returns the mean loss."""
+        task, state = self.task, self.state
+        task.model.train()
+        self.clock = time.perf_counter()
+        for batch in batches_from(task.batches(state.epoch, self.team.worker), state.epoch_steps):
+            save, stop = self._step(batch)
+            if state.epoch_steps % REPORT_EVERY_STEPS == 0:
+                progress.step(state.step, self._mean_loss(), state.samples / max(state.train_seconds, 1e-9))
+            if stop:
+                break
+            if save:
+                self._save()
+        return self._mean_loss()
+
+    def _step(self, batch: BatchT) -> tuple[bool, bool]:
+        """One optimizer step. Returns what follows from the clock: whether to save, whether to stop."""
+        state, config = self.state, self.config
+        for group in self.optimizer.param_groups:
+            group["lr"] = config.rate_at(state.step / self.total_steps)
+        self.optimizer.zero_grad(set_to_none=True)
+        device = self.parameters[0].device
+        with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
+            total, weight = self.loss(batch)
+        # The first worker's clock counts for all, or they would not stop at the same step.
+        save_due = self.team.is_first and time.perf_counter() - self.saved_at >= config.checkpoint_seconds
+        stop_due = self.team.is_first and self._out_of_time()
+        whole_total, whole_weight, samples, save, stop = self.team.add(
+            total.detach(), weight, self.task.samples(batch), save_due, stop_due
+        )
+        # The team averages gradients; times its size they are summed, which makes them those of the whole batch.
+        (total * self.team.worker.count / whole_weight).backward()
+        nn.utils.clip_grad_norm_(self.parameters, config.clip_norm)
+        self.optimizer.step()
+        state.update_average(self.task.model, config.average_decay)
+        state.epoch_loss = state.epoch_loss.to(device) + whole_total / whole_weight
+        state.samples += int(samples)
+        state.step += 1
+        state.epoch_steps += 1
+        state.train_seconds += self._spend()
+        return bool(save), bool(stop)
+
+    def _validate(self, loss: float) -> dict[str, float]:
+        """Validate, keep the weights if they are the best so far, and add the finished epoch's row to the history."""
+        task, state = self.task, self.state
+        state.epoch, state.epoch_steps, state.epoch_loss = state.epoch + 1, 0, torch.zeros(())
+        task.model.eval()
+        with torch.no_grad(), state.averaged(task.model):
+            metrics = self.team.from_first(task.validate() if self.team.is_first else {})
+            weights = {name: value.detach().clone() for name, value in task.model.state_dict().items()}
+        self._spend()
+        if _better(task, metrics, state.best_metrics):
+            state.best_epoch, state.best_metrics, state.best_weights = state.epoch, metrics, weights
+        row = {
+            "epoch": float(state.epoch),
+            "loss": loss,
+            "seconds": state.seconds,
+            "samples_per_second": state.samples / max(state.train_seconds, 1e-9),
+            **metrics,
+        }
+        state.history.append(row)
+        return row
+
+    def _save(self) -> None:
+        generators = self.team.gather(generator_states())
+        if self.team.is_first:
+            save_checkpoint(self.run_dir, self.identity, self.task.model, self.optimizer, self.state, generators)
+        self.saved_at = time.perf_counter()
+
+    def _spend(self) -> float:
+        """Seconds since the last call, taken into the state."""
+        now = time.perf_counter()
+        spent, self.clock = now - self.clock, now
+        self.state.seconds += spent
+        return spent
+
+    def _mean_loss(self) -> float:
+        loss = self.state.epoch_loss.item() / max(self.state.epoch_steps, 1)
+        if not math.isfinite(loss):
+            raise RecStackError(
+                f"the loss of {self.task.name} is {loss} at step {self.state.step}, it must be a number; lower the "
+                f"learning rate"
+            )
+        return loss
 
 
 def _better(task: Task[BatchT], metrics: Mapping[str, float], best: Mapping[str, float]) -> bool:

@@ -12,9 +12,10 @@ A training function, the one thing that the rest of the trainer calls, is always
 Each worker of a run makes its own task with it, so the task's constructor seeds and makes the model.
 """
 
+import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,15 +27,27 @@ ScalarT = TypeVar("ScalarT", bound=np.generic)
 
 
 class Batches(Protocol[BatchT_co]):
-    """One epoch's batches: an iterable that knows its length.
-
-    It may also have `starting_at(batch) -> Iterator`, the same batches from number `batch` on, which a resumed run
-    uses to go on in the middle of an epoch; without it the batches before are made and thrown away.
-    """
+    """One epoch's batches: an iterable that knows its length."""
 
     def __len__(self) -> int: ...
 
     def __iter__(self) -> Iterator[BatchT_co]: ...
+
+
+@runtime_checkable
+class SeekableBatches(Batches[BatchT_co], Protocol):
+    """Batches that can start anywhere, so that a run resumed in the middle of an epoch need not make those before."""
+
+    def starting_at(self, batch: int) -> Iterator[BatchT_co]:
+        """The same batches from number `batch` on, counted from 0."""
+        ...
+
+
+def batches_from(batches: Batches[BatchT], first: int) -> Iterator[BatchT]:
+    """The batches from number `first` on; those before are made and thrown away where that cannot be helped."""
+    if isinstance(batches, SeekableBatches):
+        return batches.starting_at(first)
+    return itertools.islice(batches, first, None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +58,12 @@ class Worker:
     count: int = 1
 
     def share(self, rows: NDArray[ScalarT]) -> NDArray[ScalarT]:
-        """This worker's rows of a batch: every `count`-th one."""
-        return rows[self.rank :: self.count]
+        """This worker's rows of a batch: every `count`-th one.
+
+        Of fewer rows than workers each gets all, so that none is without: counted `count` times, their mean is the
+        same.
+        """
+        return rows[self.rank :: self.count] if len(rows) >= self.count else rows
 
 
 ALONE = Worker()

@@ -16,8 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from recstack.data.dataset import Dataset
-from services.trainer.fit import ALONE, Worker
-from services.trainer.fit.loop import Batches
+from services.trainer.fit import ALONE, Batches, Worker
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,8 +17,7 @@ from recstack.evaluation.retrieval_metrics import rank_unseen, retrieval_metrics
 from recstack.features.catalogue import ItemTable
 from recstack.models.devices import resolve_device
 from recstack.models.two_tower import TwoTower, TwoTowerConfig
-from services.trainer.fit import ALONE, FitConfig, FitResult, Loss, Worker, fit
-from services.trainer.fit.checkpoint import seed_everything
+from services.trainer.fit import ALONE, FitConfig, FitResult, Loss, Worker, fit, seed_everything
 from services.trainer.items import item_table
 from services.trainer.tasks.two_tower_batches import RetrievalBatch, RetrievalBatches
 
