@@ -2,18 +2,23 @@
 
 from pathlib import Path
 
-from recstack.models.storage import load_model, save_model
-from recstack.models.two_tower import TwoTower, TwoTowerConfig
+from recstack.models.retriever import Retriever
+from recstack.models.storage import ModelRegistry, load_model, save_model
 
-RETRIEVERS = {"two_tower": (TwoTower, TwoTowerConfig)}
+RETRIEVERS: ModelRegistry[Retriever] = ModelRegistry(
+    {
+        "two_tower": "recstack.models.two_tower:TwoTower:TwoTowerConfig",
+        "two_tower_notebook": "recstack.models.two_tower_notebook:NotebookTwoTower:NotebookTwoTowerConfig",
+        "two_tower_sequence": "recstack.models.two_tower_sequence:SequenceTwoTower:SequenceTwoTowerConfig",
+    }
+)
 
 
-def save_retriever(model: TwoTower, folder: Path) -> None:
+def save_retriever(model: Retriever, folder: Path) -> None:
     """Write a retrieval model's config and weights into `folder`."""
-    name = next(name for name, (kind, _) in RETRIEVERS.items() if type(model) is kind)
-    save_model(folder, name, model)
+    save_model(folder, RETRIEVERS.name_of(model), model)
 
 
-def load_retriever(folder: Path) -> TwoTower:
+def load_retriever(folder: Path) -> Retriever:
     """The model that `save_retriever` wrote, in evaluation mode, on the CPU. BundleError when it does not fit."""
     return load_model(folder, RETRIEVERS)

@@ -18,6 +18,7 @@ from recstack.errors import InvalidRequestError
 from recstack.features.batch import UserBatch
 from recstack.features.catalogue import ItemTable
 from recstack.models.layers import AttentionBlock, ItemEmbedding, ProfileEmbedding, embedding, take_steps
+from recstack.models.retriever import Retriever
 
 NUM_RATING_IDS = 6
 FIRST_TEMPERATURE = 0.1
@@ -53,7 +54,7 @@ class TwoTowerConfig:
                 raise InvalidRequestError(f"{name} is {getattr(self, name)}; it must be at least 0 and below 1")
 
 
-class TwoTower(nn.Module):
+class TwoTower(Retriever):
     """Users and items as unit vectors; the dot product ranks, divided by the temperature it is a softmax logit."""
 
     def __init__(self, config: TwoTowerConfig) -> None:
@@ -63,7 +64,7 @@ class TwoTower(nn.Module):
         self.item_inputs = ItemEmbedding(config.num_items, width, config.id_dropout)
         self.item_tower = _tower(width, width, config.vector_dim, config.dropout)
 
-        self.history_items = ItemEmbedding(config.num_items, width, config.id_dropout)
+        self.history_inputs = ItemEmbedding(config.num_items, width, config.id_dropout)
         self.rating_embedding = embedding(NUM_RATING_IDS, width)
         self.rating_scale = nn.Embedding(NUM_RATING_IDS, width)
         nn.init.zeros_(self.rating_scale.weight)
@@ -83,23 +84,13 @@ class TwoTower(nn.Module):
         """Unit vectors [N, D] of items that the model was not trained on, from their features alone."""
         return functional.normalize(self.item_tower(self.item_inputs.without_ids(table)), dim=-1)
 
-    def encode_users(self, batch: UserBatch, table: ItemTable) -> Tensor:
-        """Unit vectors [B, D] of users with their whole history."""
-        return self.encode_users_from(batch, self.history_items(table))
+    def history_items(self, table: ItemTable) -> Tensor:
+        """[I+1, W] the history's side of each item, from its id and its features."""
+        history_items_IW: Tensor = self.history_inputs(table)
+        return history_items_IW
 
-    def encode_users_from(self, batch: UserBatch, history_items_IW: Tensor) -> Tensor:
-        """`encode_users` with `history_items(table)` at hand: a server computes it once per bundle, not per request."""
-        return self._encode(batch, history_items_IW, batch.lengths_B.unsqueeze(1)).squeeze(1)
-
-    def encode_prefixes(self, batch: UserBatch, table: ItemTable, visible_BP: Tensor) -> Tensor:
-        """Unit vectors [B, P, D] of users as they were after their first `visible_BP` steps (0 = no history).
-
-        One pass over each history serves all its prefixes: this is what training uses, and `encode_users` is this
-        with the full length, so what is served is what was trained.
-        """
-        return self._encode(batch, self.history_items(table), visible_BP)
-
-    def _encode(self, batch: UserBatch, history_items_IW: Tensor, visible_BP: Tensor) -> Tensor:
+    def encode_prefixes_from(self, batch: UserBatch, history_items_IW: Tensor, visible_BP: Tensor) -> Tensor:
+        """Unit vectors [B, P, D] of users as they were after their first `visible_BP` steps (0 = no history)."""
         items_BLW = history_items_IW[batch.items_BL]
         # Scaled, not only shifted: a disliked item must be able to count against its like in a sum of steps.
         rated_BLW = items_BLW * (1.0 + self.rating_scale(batch.ratings_BL)) + self.rating_embedding(batch.ratings_BL)
@@ -116,6 +107,11 @@ class TwoTower(nn.Module):
         profile_BPW = self.profile(batch.profile_B4).unsqueeze(1).expand(-1, visible_BP.shape[1], -1)
         joined = torch.cat([history_BPW, profile_BPW], dim=2)
         return functional.normalize(self.user_tower(joined), dim=-1)
+
+    @property
+    def item_embeddings(self) -> Tensor:
+        """[I+1, W] the item tower's id table, the convention of all models with one."""
+        return self.item_inputs.id.weight
 
     @property
     def temperature(self) -> Tensor:

@@ -1,0 +1,52 @@
+"""What training, evaluation and the retrieval service ask of a two-tower model, whatever its towers are.
+
+Shape legend: B users, L history steps, P prefixes of a history, I items, W width of what the user tower reads of an
+item, D vector width.
+"""
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+from torch import Tensor, nn
+
+from recstack.features.batch import UserBatch
+from recstack.features.catalogue import ItemTable
+
+
+class Retriever(nn.Module, ABC):
+    """One vector per user state and one per item; their dot product ranks, so an inner-product index serves it.
+
+    config: a frozen dataclass with `num_items`, `vector_dim` (D) and `max_history` (the most recent events that the
+    model is given when it serves), saved with the weights.
+    """
+
+    config: Any
+
+    @abstractmethod
+    def encode_items(self, table: ItemTable) -> Tensor:
+        """Item vectors [I+1, D] of the catalogue that the model was trained on; row 0 is the unknown item."""
+
+    @abstractmethod
+    def history_items(self, table: ItemTable) -> Tensor:
+        """[I+1, W] what the user tower reads of each item; a server computes it once per bundle, not per request."""
+
+    @abstractmethod
+    def encode_prefixes_from(self, batch: UserBatch, history_items_IW: Tensor, visible_BP: Tensor) -> Tensor:
+        """User vectors [B, P, D] as they were after their first `visible_BP` steps (0 = no history).
+
+        One pass over each history serves all its prefixes. Training uses this, and serving is this with the whole
+        length, so what is served is what was trained.
+        """
+
+    def encode_users_from(self, batch: UserBatch, history_items_IW: Tensor) -> Tensor:
+        """User vectors [B, D] from whole histories, given `history_items`."""
+        return self.encode_prefixes_from(batch, history_items_IW, batch.lengths_B.unsqueeze(1)).squeeze(1)
+
+    def encode_users(self, batch: UserBatch, table: ItemTable) -> Tensor:
+        """User vectors [B, D] from whole histories."""
+        return self.encode_users_from(batch, self.history_items(table))
+
+    @property
+    def temperature(self) -> Tensor | float:
+        """What a dot product is divided by to be a softmax logit."""
+        return 1.0
