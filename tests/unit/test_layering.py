@@ -1,6 +1,8 @@
 """The rules that keep the layout easy to see: who may import whom."""
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -37,9 +39,14 @@ def test_a_service_imports_no_other_service(service: str) -> None:
             assert first != "services" or rest.split(".")[0] == service, f"{path} imports {name}"
 
 
-def test_ray_is_imported_in_one_file() -> None:
+def test_ray_is_imported_in_one_file_of_each_service_that_needs_it() -> None:
     importers = {p.relative_to(ROOT).as_posix() for p in sources("shared", "services") if imports_ray(p)}
-    assert importers <= {"services/ranking/serve_app.py"}
+    assert importers <= {"services/ranking/serve_app.py", "services/trainer/fit/distributed.py"}
+
+
+def test_who_imports_the_trainer_does_not_load_ray() -> None:
+    command = "import sys, services.trainer.cli; sys.exit('ray' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", command], cwd=ROOT, timeout=120).returncode == 0
 
 
 def imports_ray(path: Path) -> bool:

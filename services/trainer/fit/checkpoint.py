@@ -119,3 +119,10 @@ def load_checkpoint(
     device = next(model.parameters()).device
     state.average = {name: value.to(device) for name, value in state.average.items()}
     return state, content["generators"]
+
+
+def load_best_weights(run_dir: Path) -> dict[str, Tensor]:
+    """The weights of a run's best epoch so far, on the CPU."""
+    content = torch.load(run_dir / CHECKPOINT_FILE, map_location="cpu", weights_only=True)
+    weights: dict[str, Tensor] = content["state"]["best_weights"]
+    return weights

@@ -8,10 +8,10 @@ curves.png and checkpoint.pt.
 import json
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Generic
 
 import torch
 from rich.console import Console
@@ -29,7 +29,6 @@ from services.trainer.fit.task import BatchT, Task, batches_from
 from services.trainer.fit.team import Team
 
 REPORT_EVERY_STEPS = 10
-TaskT = TypeVar("TaskT", bound=Task[Any])
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,14 +41,6 @@ class FitResult:
     seconds: float
     samples_per_second: float
     history: tuple[dict[str, float], ...]
-
-
-def train(
-    make_task: Callable[[], TaskT], config: FitConfig, run_dir: Path, console: Console | None = None
-) -> tuple[TaskT, FitResult]:
-    """Make a task and fit it; the task's model has its best weights."""
-    task = make_task()
-    return task, fit(task, config, run_dir, console)
 
 
 def fit(task: Task[BatchT], config: FitConfig, run_dir: Path, console: Console | None = None) -> FitResult:

@@ -2,14 +2,15 @@
 
 A training function, the one thing that the rest of the trainer calls, is always of this form:
 
-    def train_model(dataset, split, preset, run_dir, device="auto", seed=0, console=None):
+    def train_model(dataset, split, preset, run_dir, device="auto", seed=0, console=None, workers=1):
         def make_task() -> ModelTask:
             return ModelTask(dataset, split, preset, resolve_device(device), seed)
 
-        task, result = train(make_task, replace(preset.fit, seed=seed), run_dir, console)
+        task, result = train(make_task, replace(preset.fit, seed=seed), run_dir, console, workers)
         return task.model, result
 
-Each worker of a run makes its own task with it, so the task's constructor seeds and makes the model.
+Each worker of a run makes its own task with it, so the task's constructor seeds and makes the model. What `make_task`
+holds (the dataset) is given to all workers of a machine in shared memory, read-only.
 """
 
 import itertools
