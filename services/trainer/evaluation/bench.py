@@ -8,7 +8,7 @@ import platform
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +20,9 @@ from recstack.data.splits import RowSplit
 from recstack.errors import RecStackError
 from recstack.revision import git_revision
 from services.trainer.evaluation.entrant import Entrant
-from services.trainer.evaluation.outcome import Outcome
+from services.trainer.evaluation.outcome import Measurement, Outcome
 from services.trainer.evaluation.splits import SPLITS
-from services.trainer.evaluation.trainers import trainer
+from services.trainer.evaluation.trainers import preset_content, trainer
 from services.trainer.fit import FitResult
 
 
@@ -32,6 +32,15 @@ class Trained:
 
     model: Any
     result: FitResult
+
+    def complete(self, measured: Measurement) -> Measurement:
+        """Test figures together with how the training went."""
+        return replace(
+            measured,
+            seconds=self.result.seconds,
+            samples_per_second=self.result.samples_per_second,
+            history=self.result.history,
+        )
 
 
 class Bench:
@@ -43,7 +52,7 @@ class Bench:
     def __init__(self, dataset: Dataset, folder: Path, device: str = "auto", console: Console | None = None) -> None:
         self.dataset, self.device = dataset, device
         self.console = console or Console()
-        self._folder = folder
+        self.folder = folder
         self._splits: dict[str, RowSplit] = {}
 
     def split(self, name: str) -> RowSplit:
@@ -58,9 +67,9 @@ class Bench:
         Two processes that ask for the same run take turns, so that it is trained once.
         """
         presets, train = trainer(model)
-        content = json.dumps(asdict(presets[preset]), sort_keys=True, default=str)
+        content = json.dumps(preset_content(model, preset), sort_keys=True, default=str)
         key = hashlib.sha256(content.encode()).hexdigest()[:12]
-        run = self._folder / "runs" / self.dataset.name / f"{model}-{preset}-{split}-{key}-seed{seed}"
+        run = self.folder / "runs" / self.dataset.name / f"{model}-{preset}-{split}-{key}-seed{seed}"
         with _turn(run):
             trained, result = train(
                 self.dataset,
@@ -103,7 +112,7 @@ class Bench:
 
     def _path(self, protocol: str, entrant: str, seed: int) -> Path:
         name = re.sub(r"[^a-zA-Z0-9]+", "-", entrant).strip("-")
-        return self._folder / "results" / self.dataset.name / protocol / f"{name}-seed{seed}"
+        return self.folder / "results" / self.dataset.name / protocol / f"{name}-seed{seed}"
 
 
 def machine() -> str:
