@@ -17,7 +17,7 @@ from recstack.evaluation.retrieval_metrics import rank_unseen, retrieval_metrics
 from recstack.features.catalogue import ItemTable
 from recstack.models.devices import resolve_device
 from recstack.models.two_tower import TwoTower, TwoTowerConfig
-from services.trainer.fit import ALONE, FitConfig, FitResult, Loss, Worker, fit, seed_everything
+from services.trainer.fit import ALONE, FitConfig, FitResult, Loss, Worker, seed_everything, train
 from services.trainer.items import item_table
 from services.trainer.tasks.two_tower_batches import RetrievalBatch, RetrievalBatches
 
@@ -173,8 +173,12 @@ def train_retrieval(
     device: str = "auto",
     seed: int = 0,
     console: Console | None = None,
+    workers: int = 1,
 ) -> tuple[TwoTower, FitResult]:
     """Train a two-tower model; an interrupted run in `run_dir` goes on. The model has its best weights."""
-    task = RetrievalTask(dataset, split, preset, resolve_device(device), seed)
-    result = fit(task, replace(preset.fit, seed=seed), run_dir, console)
+
+    def make_task() -> RetrievalTask:
+        return RetrievalTask(dataset, split, preset, resolve_device(device), seed)
+
+    task, result = train(make_task, replace(preset.fit, seed=seed), run_dir, console, workers)
     return task.model, result
