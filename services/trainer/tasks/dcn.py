@@ -1,0 +1,246 @@
+"""Training of Deep & Cross: on segments of histories where time splits the data, else on single rows.
+
+What a preset reads decides what it is fit for: "full" knows the history of the request only (protocol C1); "random"
+and "rating" know ids and the training rows (C2, C3, R1); "no_ids" and "notebook" know profile and genres (R2).
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from rich.console import Console
+from torch import Tensor, nn
+from torch.nn import functional
+
+from recstack.data.dataset import Dataset
+from recstack.data.splits import RowSplit
+from recstack.evaluation.ranking_metrics import auc, gauc, logloss
+from recstack.features.schema import LIKED_FROM
+from recstack.models.dcn import DCN, DCNConfig
+from recstack.models.devices import resolve_device
+from recstack.models.ranker import Prediction
+from services.trainer.fit import ALONE, Batches, FitConfig, FitResult, Loss, Worker, fit
+from services.trainer.items import item_table
+from services.trainer.tasks.dcn_rows import ExampleBatch, RowEpoch, TrainingRows
+from services.trainer.tasks.history_at import events_at, predict_rows
+from services.trainer.tasks.segments import SegmentBatch, SegmentData, SegmentEpoch, liked
+
+ITEM_PRIOR_ROWS = 20.0
+"""Rows at the overall mean that are added to each item's own when its starting bias is set."""
+
+BATCH_ROWS = 8192
+"""Rows per step, where a preset says nothing else."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DCNPreset:
+    """How a DCN is trained.
+
+    model: what DCNConfig gets beside the sizes of the data. user_ids: whether users are known by id. batch_rows: rows,
+    or segments times targets, per step. cross_penalty: weight of the sum of squared cross weights in the mean loss.
+    validation_rows: rows of validation that are scored after each epoch, evenly spread.
+    """
+
+    fit: FitConfig
+    model: Mapping[str, Any] = field(default_factory=dict)
+    user_ids: bool = False
+    batch_rows: int = BATCH_ROWS
+    user_dropout: float = 0.0
+    cross_penalty: float = 0.0
+    validation_rows: int = 100_000
+
+    def model_config(self, num_users: int, num_items: int) -> DCNConfig:
+        """The model of this preset for data of that size."""
+        return DCNConfig(num_items=num_items, num_users=num_users if self.user_ids else 0, **self.model)
+
+
+DEMOGRAPHIC = ("gender", "age", "occupation")
+
+DCN_PRESETS = {
+    "notebook": DCNPreset(
+        fit=FitConfig(
+            epochs=30, learning_rate=1e-3, optimizer="rmsprop", schedule="constant", warmup=0.0, max_minutes=15.0
+        ),
+        model={
+            "prediction": "rating", "profile": DEMOGRAPHIC, "year": False, "pooling": "average", "cross": "vector",
+            "cross_layers": 4, "deep": (64, 32), "batch_norm": True,
+        },
+        batch_rows=256,
+        cross_penalty=1e-3,
+    ),
+    "no_ids": DCNPreset(
+        fit=FitConfig(epochs=10, learning_rate=3e-3, weight_decay=0.01, average_decay=0.99),
+        model={"prediction": "rating", "profile": DEMOGRAPHIC, "year": False, "embedding_dim": 24, "deep": (128, 64)},
+        batch_rows=2048,
+    ),
+    "full": DCNPreset(
+        fit=FitConfig(epochs=4, learning_rate=3e-3, weight_decay=0.1, average_decay=0.99),
+        model={
+            "id_dim": 48, "id_dropout": 0.02, "embedding_dim": 8, "half_lives": (0.0, 10.0), "history_dim": 48,
+            "max_history": 200, "deep": (128, 64), "dropout": 0.1,
+        },
+        validation_rows=30_000,
+    ),
+    "random": DCNPreset(
+        fit=FitConfig(epochs=8, learning_rate=3e-3, weight_decay=0.1, average_decay=0.99),
+        model={
+            "id_dim": 32, "memory_dim": 64, "id_dropout": 0.01, "embedding_dim": 8, "cross": "mixture",
+            "deep": (128, 64), "dropout": 0.3,
+        },
+        user_ids=True,
+        user_dropout=0.01,
+    ),
+    "rating": DCNPreset(
+        fit=FitConfig(epochs=10, learning_rate=3e-3, weight_decay=0.1, average_decay=0.99),
+        model={
+            "prediction": "rating", "id_dim": 32, "memory_dim": 64, "id_dropout": 0.01, "embedding_dim": 8,
+            "cross": "mixture", "deep": (128, 64), "dropout": 0.3,
+            "half_lives": (3.0, 10.0, 30.0), "max_history": 50,
+        },
+        user_ids=True,
+        user_dropout=0.01,
+    ),
+}  # fmt: skip
+
+
+class DCNTask:
+    """What training a DCN has in common on rows and on segments; parts of `services.trainer.fit.Task`."""
+
+    name = "dcn"
+
+    def __init__(self, model: DCN, dataset: Dataset, split: RowSplit, preset: DCNPreset, seed: int) -> None:
+        self.model: nn.Module = model
+        self._dcn = model
+        self._device = next(model.parameters()).device
+        self._table = item_table(dataset).to(self._device)
+        self._preset = preset
+        self._seed = seed
+        self._dataset = dataset
+        self._split = split
+        self._rows = split.validation[:: max(1, len(split.validation) // preset.validation_rows)]
+        self._rates = model.prediction is Prediction.RATING
+        self.metric_name = "mse" if self._rates else "auc"
+        self.lower_is_better = self._rates
+
+    def identity(self) -> Mapping[str, object]:
+        """Model, data and sampling of this run."""
+        return {
+            "model": dataclasses.asdict(self._dcn.config),
+            "preset": dataclasses.asdict(self._preset),
+            "data": self._dataset.name,
+            "rows": [len(part) for part in (self._split.train, self._split.validation)],
+            "seed": self._seed,
+        }
+
+    def validate(self) -> dict[str, float]:
+        """Metrics on the validation rows, with inputs as served."""
+        self._dcn.refresh_memories()
+        predicted = predict_rows(self._dcn, self._dataset, self._split, self._rows)
+        ratings = self._dataset.events.rating[self._rows]
+        if self._rates:
+            return {"mse": float(np.mean((predicted - ratings) ** 2)), "mae": float(np.mean(abs(predicted - ratings)))}
+        labels, users = liked(ratings), self._dataset.events.user[self._rows]
+        return {
+            "auc": auc(labels, predicted),
+            "gauc": gauc(users, labels, predicted),
+            "logloss": logloss(labels, predicted),
+        }
+
+    def _loss(self, scores: Tensor, ratings: Tensor, labels: Tensor, weights: Tensor) -> Loss:
+        if self._rates:
+            losses = (scores - ratings).square()
+        else:
+            losses = functional.binary_cross_entropy_with_logits(scores, labels, reduction="none")
+        rows = weights.sum()
+        return Loss((losses * weights).sum() + self._preset.cross_penalty * rows * self._dcn.cross.penalty(), rows)
+
+
+class RowTask(DCNTask):
+    """DCN on single rows; implements `services.trainer.fit.Task`."""
+
+    def __init__(self, model: DCN, dataset: Dataset, split: RowSplit, preset: DCNPreset, seed: int) -> None:
+        super().__init__(model, dataset, split, preset, seed)
+        self._training = TrainingRows(dataset, split, model.config.max_history)
+        rows = self._training
+        users, items, ratings = (
+            torch.from_numpy(column).to(self._device) for column in (rows.users, rows.items, rows.rating_ids)
+        )
+        model.learn_memories(users, items, ratings)
+
+    def batches(self, epoch: int, worker: Worker = ALONE) -> Batches[ExampleBatch]:
+        """All training rows, shuffled anew for each epoch."""
+        preset = self._preset
+        return RowEpoch(self._training, preset.batch_rows, preset.user_dropout, (self._seed, epoch), worker)
+
+    def samples(self, batch: ExampleBatch) -> int:
+        """Rows in a batch."""
+        return len(batch)
+
+    def loss(self, batch: ExampleBatch) -> Loss:
+        """Squared error or log loss of the rows."""
+        batch = batch.to(self._device)
+        scores_B = self._dcn.score_training_rows(batch.users, batch.items_B, batch.rating_ids_B, self._table)
+        ratings_B = batch.rating_ids_B.float()
+        return self._loss(scores_B, ratings_B, (ratings_B >= LIKED_FROM).float(), torch.ones_like(ratings_B))
+
+
+class SegmentTask(DCNTask):
+    """DCN on segments of histories; implements `services.trainer.fit.Task`."""
+
+    def __init__(self, model: DCN, dataset: Dataset, split: RowSplit, preset: DCNPreset, seed: int) -> None:
+        super().__init__(model, dataset, split, preset, seed)
+        self._segments = SegmentData(dataset, events_at(dataset, split.train), model.config.max_history)
+        self._batch_segments = max(1, preset.batch_rows // self._segments.stride)
+
+    def batches(self, epoch: int, worker: Worker = ALONE) -> SegmentEpoch:
+        """Segments of all training events, cut and shuffled anew for each epoch."""
+        return SegmentEpoch(self._segments, self._batch_segments, (self._seed, epoch), worker)
+
+    def samples(self, batch: SegmentBatch) -> int:
+        """Targets in a batch."""
+        return int(batch.weights_BT.sum())
+
+    def loss(self, batch: SegmentBatch) -> Loss:
+        """Log loss of the targets."""
+        batch = batch.to(self._device)
+        item_vectors_IE = self._dcn.encode_items(self._table)
+        state = self._dcn.encode_users(batch.users, item_vectors_IE)
+        scores_BT = self._dcn.score(state, item_vectors_IE[batch.targets_BT], batch.visible_BT)
+        return self._loss(scores_BT, batch.labels_BT, batch.labels_BT, batch.weights_BT)
+
+
+def train_dcn(
+    dataset: Dataset,
+    split: RowSplit,
+    preset: DCNPreset,
+    run_dir: Path,
+    device: str = "auto",
+    seed: int = 0,
+    console: Console | None = None,
+) -> tuple[DCN, FitResult]:
+    """Train a DCN on `split.train`; returned with the weights of the best epoch on `split.validation`."""
+    torch.manual_seed(seed)
+    model = DCN(preset.model_config(len(dataset.users.ids), len(dataset.items.ids)))
+    if model.config.id_dim:
+        set_item_bias(model, dataset, split)
+    model.to(resolve_device(device))
+    kind = SegmentTask if split.temporal and model.config.half_lives else RowTask
+    task = kind(model, dataset, split, preset, seed)
+    return model, fit(task, dataclasses.replace(preset.fit, seed=seed), run_dir, console)
+
+
+def set_item_bias(model: DCN, dataset: Dataset, split: RowSplit) -> None:
+    """Start each item's bias at its smoothed mean in the training rows: of the ratings, or of the likes as a logit."""
+    events = events_at(dataset, split.train)
+    rates = model.prediction is Prediction.RATING
+    values: NDArray[np.float32] = events.rating if rates else liked(events.rating)
+    items, size = events.item.astype(np.int64) + 1, model.config.num_items + 1
+    total = np.bincount(items, weights=values, minlength=size) + ITEM_PRIOR_ROWS * values.mean()
+    mean = torch.from_numpy(total / (np.bincount(items, minlength=size) + ITEM_PRIOR_ROWS))
+    with torch.no_grad():
+        model.item_bias.copy_(mean if rates else torch.logit(mean, eps=1e-3))

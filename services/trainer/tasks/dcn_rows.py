@@ -1,0 +1,102 @@
+"""Single ratings as training examples of the DCN, each with its user's profile and, where it is read, history.
+
+Shape legend: B rows, L history steps.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from recstack.data.dataset import Dataset
+from recstack.data.sequences import UserSequences
+from recstack.data.splits import RowSplit
+from recstack.features.batch import UserBatch, rating_ids
+from services.trainer.fit import ALONE, Worker
+from services.trainer.tasks.history_at import HistoryAt, events_at
+
+
+@dataclass(frozen=True, slots=True)
+class ExampleBatch:
+    """Rated pairs. users: a user per row, known before the rating; items_B, rating_ids_B int64."""
+
+    users: UserBatch
+    items_B: Tensor
+    rating_ids_B: Tensor
+
+    def __len__(self) -> int:
+        return len(self.items_B)
+
+    def to(self, device: torch.device | str) -> "ExampleBatch":
+        """The same rows on another device."""
+        return ExampleBatch(self.users.to(device), self.items_B.to(device), self.rating_ids_B.to(device))
+
+
+class TrainingRows:
+    """The training rows of a split, laid out by user and time.
+
+    A row's history is what `predict_rows` gives it too: its user's training events with a strictly earlier timestamp.
+    """
+
+    def __init__(self, dataset: Dataset, split: RowSplit, max_history: int) -> None:
+        events = events_at(dataset, split.train)
+        by_user = UserSequences.build(events, len(dataset.users.ids))
+        order = by_user.events
+        self.users = events.user[order].astype(np.int64) + 1
+        self.items = events.item[order].astype(np.int64) + 1
+        self.rating_ids = rating_ids(events.rating[order])
+        self._profiles = dataset.users.profiles()
+        self._starts = by_user.offsets[self.users - 1]
+        self._seen = HistoryAt(dataset, split).ends(split.train[order])
+        self._max_history = max_history
+
+    def __len__(self) -> int:
+        return len(self.users)
+
+    def gather(self, rows: NDArray[np.int64]) -> ExampleBatch:
+        """Rows of this layout as a batch."""
+        lengths = np.minimum(self._seen[rows], self._max_history)
+        steps = np.arange(max(1, int(lengths.max(initial=0))))
+        first = self._starts[rows] + self._seen[rows] - lengths
+        history, real = np.minimum(first[:, None] + steps, len(self) - 1), steps < lengths[:, None]
+        users = UserBatch(
+            torch.from_numpy(self._profiles[self.users[rows] - 1]),
+            torch.from_numpy(np.where(real, self.items[history], 0)),
+            torch.from_numpy(np.where(real, self.rating_ids[history], 0)),
+            torch.from_numpy(lengths),
+            torch.from_numpy(self.users[rows]),
+        )
+        return ExampleBatch(users, torch.from_numpy(self.items[rows]), torch.from_numpy(self.rating_ids[rows]))
+
+
+class RowEpoch:
+    """One epoch's rows in random order, in batches of `batch_size`; some of them by unknown users.
+
+    user_dropout: share of rows whose user is made unknown, so that a model with user ids learns what to say without.
+    """
+
+    def __init__(
+        self,
+        rows: TrainingRows,
+        batch_size: int,
+        user_dropout: float,
+        seed: tuple[int, ...],
+        worker: Worker = ALONE,
+    ) -> None:
+        rng = np.random.default_rng(seed)
+        self._order = rng.permutation(len(rows))
+        self._unknown = torch.from_numpy(rng.random(len(rows)) < user_dropout)
+        self._rows, self._batch_size, self._worker = rows, batch_size, worker
+
+    def __len__(self) -> int:
+        return -(-len(self._order) // self._batch_size)
+
+    def __iter__(self) -> Iterator[ExampleBatch]:
+        for start in range(0, len(self._order), self._batch_size):
+            chosen = self._worker.share(self._order[start : start + self._batch_size])
+            batch = self._rows.gather(chosen)
+            batch.users.users_B.masked_fill_(self._unknown[chosen], 0)
+            yield batch

@@ -1,0 +1,286 @@
+"""Deep & Cross: explicit crosses of features beside a deep network, for ratings and for likes.
+
+Wang et al., Deep & Cross Network for Ad Click Predictions, 2017, and Wang et al., DCN V2, 2021. What goes in is
+configured: profile and item features; ids; memories of the training rows (`training_memory`); the history of the
+request (`history_memory`). User-side and item-side factors of equal width also meet in a dot product, whose terms are
+inputs of the crosses too.
+
+Shape legend: B users, N candidates, L history steps, I items, E item vector, D inputs of the crosses, F features,
+Z factors, M units of a memory of the training rows, H units of one memory of the history.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from recstack.errors import InvalidRequestError
+from recstack.features.batch import UserBatch
+from recstack.features.catalogue import NUM_YEAR_BUCKETS, ItemTable
+from recstack.features.schema import GENRES, MAX_GENRES, PROFILE_SIZES
+from recstack.models.cross_layers import MatrixCross, MixtureCross, VectorCross
+from recstack.models.history_memory import HistoryMemory, Remembered
+from recstack.models.layers import embedding
+from recstack.models.ranker import Prediction, Ranker
+from recstack.models.training_memory import STATS, TrainingMemory
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DCNConfig:
+    """Inputs and sizes of a DCN.
+
+    profile: columns of the profile that are read. year: whether the item's year is. pooling: "average" makes the mean
+    of all embedded values the only input (the notebook's form), "concat" puts them side by side. num_users: 0 leaves
+    out user ids. id_dim: width of the id embeddings, 0 leaves out item ids too. memory_dim: units of the memories of
+    the training rows, 0 leaves them out. half_lives: memories of the history, in steps (0 never forgets), with
+    history_dim units each (0: mean residuals only) over the last max_history events. cross: "vector" (2017), "matrix"
+    or "mixture" (2021; cross_experts of cross_rank). factor_inputs: width of each side's factors in the crosses.
+    dropout: of the users' factors and of the deep layers' outputs. id_dropout: share of items that are unknown in a
+    training step.
+    """
+
+    num_items: int
+    num_users: int = 0
+    prediction: Literal["like", "rating"] = "like"
+    profile: tuple[str, ...] = tuple(PROFILE_SIZES)
+    year: bool = True
+    pooling: Literal["concat", "average"] = "concat"
+    embedding_dim: int = 16
+    id_dim: int = 0
+    id_dropout: float = 0.0
+    memory_dim: int = 0
+    half_lives: tuple[float, ...] = ()
+    history_dim: int = 0
+    max_history: int = 0
+    cross: Literal["vector", "matrix", "mixture"] = "matrix"
+    cross_layers: int = 2
+    cross_rank: int = 32
+    cross_experts: int = 2
+    deep: tuple[int, ...] = (128, 64)
+    batch_norm: bool = False
+    factor_inputs: int = 32
+    dropout: float = 0.0
+
+    def __post_init__(self) -> None:
+        unknown = [name for name in self.profile if name not in PROFILE_SIZES]
+        if unknown:
+            raise InvalidRequestError(f"profile is {self.profile}; choose from {tuple(PROFILE_SIZES)}")
+        for name in ("num_items", "embedding_dim", "cross_layers", "cross_rank", "cross_experts"):
+            if getattr(self, name) < 1:
+                raise InvalidRequestError(f"{name} is {getattr(self, name)}; it must be 1 or more")
+        if self.pooling == "average" and (self.id_dim or self.half_lives):
+            raise InvalidRequestError(
+                "pooling 'average' knows profile and item features only; use 'concat' with others"
+            )
+        if self.num_users and not self.id_dim:
+            raise InvalidRequestError(f"num_users is {self.num_users}, but id_dim is 0; give user ids a width")
+        if self.memory_dim and not self.num_users:
+            raise InvalidRequestError(
+                f"memory_dim is {self.memory_dim}, but num_users is 0; such memories need user ids"
+            )
+        if bool(self.half_lives) != bool(self.max_history) or (self.half_lives and not self.id_dim):
+            raise InvalidRequestError(
+                f"half_lives is {self.half_lives}, max_history {self.max_history}, id_dim {self.id_dim}; a history "
+                "needs all three, and without one neither half_lives nor max_history is given"
+            )
+        if not self.deep or min(self.deep) < 1:
+            raise InvalidRequestError(f"deep is {self.deep}; give one or more layer sizes of 1 or more")
+        for name in ("dropout", "id_dropout"):
+            if not 0 <= getattr(self, name) < 1:
+                raise InvalidRequestError(f"{name} is {getattr(self, name)}; it must be at least 0 and below 1")
+
+
+@dataclass(frozen=True, slots=True)
+class UserState:
+    """The users' inputs: profile_BF; ids_BZ, the id's factors; memory_BM, of the training rows; the history."""
+
+    profile_BF: Tensor
+    ids_BZ: Tensor
+    memory_BM: Tensor
+    history: Remembered | None
+
+
+class DCN(Ranker):
+    """Deep & Cross Network (Wang et al., 2017 and 2021) as a ranker.
+
+    An item vector holds features, factors, the values it adds to a history, its memory of the training rows, and
+    its bias. Models with memories of the training rows learn by `score_training_rows`, which leaves the rating that is
+    predicted out of them.
+    """
+
+    def __init__(self, config: DCNConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.prediction = Prediction(config.prediction)
+        dim, id_dim, memory, histories = config.embedding_dim, config.id_dim, config.memory_dim, len(config.half_lives)
+        self.profile_embeddings = nn.ModuleList(embedding(PROFILE_SIZES[name], dim) for name in config.profile)
+        self.genre_embedding = embedding(len(GENRES) + 1, dim)
+        self.year_embedding = embedding(NUM_YEAR_BUCKETS, dim) if config.year else None
+        self.user_embeddings = embedding(config.num_users + 1, id_dim + memory) if config.num_users else None
+        self.item_embeddings = embedding(config.num_items + 1, id_dim + memory) if id_dim else None
+        self.item_bias = nn.Parameter(torch.zeros(config.num_items + 1), requires_grad=id_dim > 0)
+        self.user_memory = TrainingMemory(config.num_users, config.num_items, memory) if memory else None
+        self.item_memory = TrainingMemory(config.num_items, config.num_users, memory) if memory else None
+        item_features = dim * (1 + config.year)
+        if config.half_lives:
+            self.history = HistoryMemory(config.half_lives, ratings=self.prediction is Prediction.RATING)
+        if config.history_dim:
+            described = item_features + id_dim + memory
+            self.value = nn.Linear(described, config.history_dim, bias=False)
+            self.query = nn.Linear(described, histories * config.history_dim, bias=False)
+
+        factors = (id_dim + 2 * memory if config.num_users else 0) + histories * config.history_dim
+        stats = STATS if memory else 0
+        lone_ids = 0 if config.num_users else id_dim
+        self._item_split = [item_features + lone_ids, factors - memory, config.history_dim, memory, stats, 1]
+        user_features = dim * len(config.profile) + stats + (histories + 1 if histories else 0)
+        seen = min(factors, config.factor_inputs)
+        self.user_factors_in = nn.Linear(factors, seen, bias=False) if factors else None
+        self.item_factors_in = nn.Linear(factors, seen, bias=False) if factors else None
+        inputs = user_features + item_features + lone_ids + stats + 2 * seen + factors
+        self._build_network(dim if config.pooling == "average" else inputs)
+
+    def _build_network(self, inputs: int) -> None:
+        config = self.config
+        self.cross: VectorCross | MatrixCross | MixtureCross
+        if config.cross == "vector":
+            self.cross = VectorCross(inputs, config.cross_layers)
+        elif config.cross == "matrix":
+            self.cross = MatrixCross(inputs, config.cross_layers)
+        else:
+            self.cross = MixtureCross(inputs, config.cross_layers, config.cross_rank, config.cross_experts)
+        self.cross_out = nn.Linear(inputs, 1)
+        self.dropout = nn.Dropout(config.dropout)
+        layers: list[nn.Module] = []
+        for width in config.deep:
+            layers += [nn.Linear(inputs, width), nn.ReLU()]
+            layers += [nn.BatchNorm1d(width)] if config.batch_norm else []
+            layers += [nn.Dropout(config.dropout)] if config.dropout else []
+            inputs = width
+        self.deep = nn.Sequential(*layers)
+        self.deep_out = nn.Linear(inputs, 1)
+
+    def encode_items(self, table: ItemTable) -> Tensor:
+        """Item vectors [I+1, E]."""
+        static_IS = self._static_items(table)
+        memory_IM = static_IS[:, :0]
+        if self.item_memory is not None:
+            memory_IM = self.item_memory.recall(torch.arange(len(table), device=static_IS.device))
+        return torch.cat([static_IS, memory_IM, self.item_bias.unsqueeze(1)], dim=1)
+
+    def encode_users(self, batch: UserBatch, item_vectors_IE: Tensor) -> UserState:
+        """Everything that does not depend on candidates."""
+        memory_BM = batch.profile_B4.new_zeros((len(batch.lengths_B), 0), dtype=torch.float32)
+        if self.user_memory is not None:
+            memory_BM = self.user_memory.recall(batch.users_B)
+        return self._user_state(batch, item_vectors_IE, memory_BM)
+
+    def score(self, state: UserState, candidates_BNE: Tensor, visible_BN: Tensor | None = None) -> Tensor:
+        """Raw scores [B, N] of candidates, rows of `encode_items`; see `Ranker.score` for `visible_BN`."""
+        item = torch.split(candidates_BNE, self._item_split, dim=2)
+        item_features_BNF, item_static_BNZ, _, item_units_BNM, item_stats_BN2, bias_BN1 = item
+        candidates = candidates_BNE.shape[1]
+        if self.config.pooling == "average":
+            tokens = MAX_GENRES + len(self.config.profile) + self.config.year
+            inputs_BND = (state.profile_BF.unsqueeze(1) + item_features_BNF) / tokens
+            return self._network(inputs_BND)
+
+        id_dim, memory = self.config.id_dim if self.config.num_users else 0, self.config.memory_dim
+        ids_BZ, queries_BM = torch.split(state.ids_BZ, [id_dim, memory], dim=1)
+        units_BM, stats_B2 = torch.split(state.memory_BM, [memory, STATS if memory else 0], dim=1)
+        features, factors = [state.profile_BF.unsqueeze(1), stats_B2.unsqueeze(1)], [ids_BZ.unsqueeze(1)]
+        factors.append(units_BM.unsqueeze(1))
+        if state.history is not None:
+            history_units_BNH, history_stats_BNK = self.history.read(state.history, visible_BN)
+            features.append(history_stats_BNK)
+            factors.append(history_units_BNH)
+        factors.append(queries_BM.unsqueeze(1))
+        user_features_BNF = torch.cat([part.expand(-1, candidates, -1) for part in features], dim=2)
+        user_factors_BNZ = self.dropout(torch.cat([part.expand(-1, candidates, -1) for part in factors], dim=2))
+        item_factors_BNZ = torch.cat([item_static_BNZ, item_units_BNM], dim=2)
+        products_BNZ = user_factors_BNZ * item_factors_BNZ
+        inputs = [user_features_BNF, item_features_BNF, item_stats_BN2, products_BNZ]
+        if self.user_factors_in is not None and self.item_factors_in is not None:
+            inputs += [self.user_factors_in(user_factors_BNZ), self.item_factors_in(item_factors_BNZ)]
+        inputs_BND = torch.cat(inputs, dim=2)
+        linear_BN: Tensor = products_BNZ.sum(2) + bias_BN1.squeeze(2)
+        return self._network(inputs_BND) + linear_BN
+
+    def score_training_rows(self, batch: UserBatch, items_B: Tensor, rating_ids_B: Tensor, table: ItemTable) -> Tensor:
+        """Raw scores [B] of training rows, each as if its own rating were not among them.
+
+        batch: a user per row. items_B, rating_ids_B int64.
+        """
+        static_IS = self._static_items(table)
+        item_parts_BS, user_memory_BM = [static_IS[items_B]], static_IS.new_zeros(len(items_B), 0)
+        if self.user_memory is not None and self.item_memory is not None:
+            item_parts_BS.append(self.item_memory.recall_without(items_B, batch.users_B, rating_ids_B))
+            user_memory_BM = self.user_memory.recall_without(batch.users_B, items_B, rating_ids_B)
+        item_parts_BS.append(self.item_bias[items_B].unsqueeze(1))
+        vectors_IE = torch.cat([static_IS, self.item_bias.unsqueeze(1)], dim=1)
+        state = self._user_state(batch, vectors_IE, user_memory_BM)
+        return self.score(state, torch.cat(item_parts_BS, dim=1).unsqueeze(1)).squeeze(1)
+
+    def learn_memories(self, users: Tensor, items: Tensor, rating_ids: Tensor) -> None:
+        """Let the memories of the training rows, if there are any, remember these rows (int64, one each)."""
+        if self.user_memory is not None and self.item_memory is not None:
+            self.user_memory.learn_from(users, items, rating_ids)
+            self.item_memory.learn_from(items, users, rating_ids)
+
+    def refresh_memories(self) -> None:
+        """Compute what the memories of the training rows hold with the weights of the moment."""
+        if self.user_memory is not None and self.item_memory is not None:
+            self.user_memory.refresh()
+            self.item_memory.refresh()
+
+    def _network(self, inputs_BND: Tensor) -> Tensor:
+        cross_BN = self.cross_out(self.cross(inputs_BND)).squeeze(2)
+        deep_BN: Tensor = self.deep_out(self.deep(inputs_BND.flatten(0, 1))).view(cross_BN.shape)
+        total_BN: Tensor = cross_BN + deep_BN
+        return total_BN / 2 if self.prediction is Prediction.RATING else total_BN
+
+    def _static_items(self, table: ItemTable) -> Tensor:
+        """The part of the item vectors before the memory, [I+1, S]: features, factors, values for a history."""
+        tokens_IGF = self.genre_embedding(table.genres)
+        if self.config.pooling == "average":
+            genres_IF = tokens_IGF.sum(1)
+        else:
+            given_IG1 = (table.genres > 0).unsqueeze(2)
+            genres_IF = (tokens_IGF * given_IG1).sum(1) / given_IG1.sum(1).clamp(min=1).sqrt()
+        parts = [genres_IF]
+        if self.year_embedding is not None:
+            parts.append(self.year_embedding(table.year_bucket))
+        if self.config.pooling == "average":
+            return torch.stack(parts).sum(0)
+        if self.item_embeddings is None:
+            return torch.cat(parts, dim=1)
+        ids_IZ = self.item_embeddings.weight
+        if self.training and self.config.id_dropout:
+            unknown_I1 = torch.rand(len(ids_IZ), 1, device=ids_IZ.device) < self.config.id_dropout
+            ids_IZ = torch.where(unknown_I1, ids_IZ[0], ids_IZ)
+        described_IF = torch.cat([*parts, ids_IZ], dim=1)
+        columns = [*parts, ids_IZ]
+        if self.config.history_dim:
+            columns += [self.query(described_IF), self.value(described_IF)]
+        return torch.cat(columns, dim=1)
+
+    def _user_state(self, batch: UserBatch, item_vectors_IE: Tensor, memory_BM: Tensor) -> UserState:
+        names = list(PROFILE_SIZES)
+        tokens = [
+            embed(batch.profile_B4[:, names.index(name)])
+            for name, embed in zip(self.config.profile, self.profile_embeddings, strict=True)
+        ]
+        profile_BF = torch.stack(tokens).sum(0) if self.config.pooling == "average" else torch.cat(tokens, dim=1)
+        ids_BZ = memory_BM[:, :0] if self.user_embeddings is None else self.user_embeddings(batch.users_B)
+        return UserState(profile_BF, ids_BZ, memory_BM, self._remember(batch, item_vectors_IE))
+
+    def _remember(self, batch: UserBatch, item_vectors_IE: Tensor) -> Remembered | None:
+        if not self.config.half_lives:
+            return None
+        first = sum(self._item_split[:2])
+        values_IH = item_vectors_IE[:, first : first + self.config.history_dim]
+        items_BL = batch.items_BL
+        return self.history.remember(
+            values_IH[items_BL], item_vectors_IE[:, -1][items_BL], batch.ratings_BL, batch.lengths_B
+        )
