@@ -74,9 +74,9 @@ class RetrievalCases:
         """[Q] whether the user has a history."""
         return np.array([len(rows) > 0 for rows in self.histories], np.bool_)
 
-    def user_batch(self, chosen: slice, max_length: int) -> UserBatch:
+    def user_batch(self, chosen: slice | NDArray[np.int64], max_length: int) -> UserBatch:
         """Model input of some cases: what the services would build from the last `max_length` events."""
-        rows = self.histories[chosen]
+        rows = [self.histories[case] for case in np.arange(len(self))[chosen]]
         return user_batch(
             self.profiles[chosen],
             [self.events.item[row].astype(np.int64) + 1 for row in rows],
@@ -84,6 +84,11 @@ class RetrievalCases:
             max_length,
             self.users[chosen] + 1,
         )
+
+    def liked_of(self, items_QC: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """[Q, C] which of each case's candidates (rows of Items) are true."""
+        found: NDArray[np.bool_] = self.truth[np.arange(len(self))[:, None], items_QC].toarray() > 0
+        return found
 
     def liked(self) -> csr_matrix:
         """[Q, I] float32: 1 where the history has a like of the item, the input of the classic baselines."""

@@ -9,6 +9,7 @@ RETRIEVERS: ModelRegistry[Retriever] = ModelRegistry(
     {
         "two_tower": "recstack.models.two_tower:TwoTower:TwoTowerConfig",
         "two_tower_notebook": "recstack.models.two_tower_notebook:NotebookTwoTower:NotebookTwoTowerConfig",
+        "fused": "recstack.models.fused_retriever:FusedRetriever:FusedConfig",
         "two_tower_sequence": "recstack.models.two_tower_sequence:SequenceTwoTower:SequenceTwoTowerConfig",
     }
 )
