@@ -7,7 +7,8 @@ from numpy.typing import NDArray
 
 from recstack.data.dataset import Dataset
 from recstack.data.splits import TemporalSplit, temporal_rows
-from recstack.evaluation.ctr_baselines import CTR_BASELINES, LabelledEvents
+from recstack.evaluation.ctr_baselines import CTR_BASELINES
+from recstack.evaluation.labelled_events import LabelledEvents
 from recstack.evaluation.ranking_metrics import auc, calibration_error, gauc, logloss
 from recstack.models.dien import DIEN
 from services.trainer.tasks.history_at import predict_rows
@@ -56,12 +57,6 @@ def evaluate_ranking(model: DIEN, dataset: Dataset, split: TemporalSplit, baseli
 
     result = [row("DIEN", predict_rows(model, dataset, temporal_rows(split), rows))]
     if baselines:
-        known = LabelledEvents(
-            events.user[train],
-            events.item[train],
-            liked(events.rating[train]),
-            len(dataset.users.ids),
-            len(dataset.items.ids),
-        )
+        known = LabelledEvents.of(dataset, np.arange(split.train.stop), liked(events.rating[train]))
         result += [row(name, baseline(known, user, item)) for name, baseline in CTR_BASELINES.items()]
     return result

@@ -66,6 +66,10 @@ class InMemoryRows:
         """Rows in an epoch."""
         return len(self._rows)
 
+    def all(self) -> RowBatch:
+        """Every row, in the order of the dataset."""
+        return self._rows
+
     def epoch(self, seed: int, epoch: int, worker: Worker = ALONE) -> "_ShuffledEpoch":
         """`worker`'s share of every row once, in random order."""
         order = np.random.default_rng((seed, epoch)).permutation(len(self._rows))
@@ -83,6 +87,10 @@ class _ShuffledEpoch:
         return -(-len(self.order) // self.batch_size)
 
     def __iter__(self) -> Iterator[RowBatch]:
-        for start in range(0, len(self.order), self.batch_size):
+        return self.starting_at(0)
+
+    def starting_at(self, batch: int) -> Iterator[RowBatch]:
+        """The batches from number `batch` on, without making those before."""
+        for start in range(batch * self.batch_size, len(self.order), self.batch_size):
             chosen = torch.from_numpy(self.worker.share(self.order[start : start + self.batch_size]))
             yield RowBatch(self.rows.users_B[chosen], self.rows.items_B[chosen], self.rows.ratings_B[chosen])
