@@ -9,12 +9,11 @@ from recstack.api.gateway.v1 import gateway_pb2
 from recstack.config import GatewaySettings
 from recstack.errors import InvalidRequestError
 from recstack.features.schema import genre_ids
-from recstack.rpc.limits import check_columns, check_count, check_range
+from recstack.rpc.limits import MAX_ID, check_columns, check_count, check_range, check_user_id
 from services.gateway.pipeline.deadline import Deadline
 from services.gateway.pipeline.query import Constraints, Query
 
 MAX_REQUEST_ID_BYTES = 64
-MAX_ID = 2**63 - 1
 
 
 def recommend_query(request: gateway_pb2.RecommendRequest, deadline: Deadline, limits: GatewaySettings) -> Query:
@@ -64,11 +63,6 @@ def parse_filter(message: gateway_pb2.RecommendFilter, limits: GatewaySettings) 
         max_year=message.max_year,
         allow_seen=message.allow_seen,
     )
-
-
-def check_user_id(user_id: int) -> None:
-    """Require a user id >= 0."""
-    check_range("user_id", user_id, 0, MAX_ID)
 
 
 def check_item_id(field: str, item_id: int) -> None:

@@ -1,23 +1,24 @@
-"""Scores candidates with a bundle's ranker: plain torch, knows nothing of gRPC, Ray or batching policy.
+"""Scores candidates with a bundle's rankers: plain torch, knows nothing of gRPC, Ray or batching policy.
 
 Item-side work is done once when a bundle is loaded, user-side work once per query, the rest per candidate.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from recstack.bundle import Bundle
 from recstack.errors import BundleError
-from recstack.features.batch import EMPTY_HISTORY, History, UserBatch, user_batch
+from recstack.features.batch import EMPTY_HISTORY, History
 from recstack.features.catalogue import Catalogue
 from recstack.features.schema import PROFILE_SIZES
-from recstack.models.dien import DIEN
-from recstack.models.rankers import load_ranker
+from recstack.features.users import UserIndex
+from recstack.models.blend import Blend, Users
+from recstack.models.ranker import Prediction
 
 WARM_UP_CANDIDATES = 500
 ATTRIBUTION_PAIRS = 50_000
@@ -26,7 +27,8 @@ ATTRIBUTION_PAIRS = 50_000
 
 @dataclass(frozen=True, slots=True)
 class RankQuery:
-    """One user's candidates. profile: gender, age, occupation, region ids; item_ids: raw catalogue ids, at least one.
+    """One user's candidates. profile: gender, age, occupation, region ids; item_ids: raw catalogue ids, at least one;
+    user_id: 0 for an unknown user.
 
     The scorer takes values as valid: servers check them when they read a request.
     """
@@ -34,67 +36,70 @@ class RankQuery:
     profile: NDArray[np.int64]
     history: History
     item_ids: NDArray[np.int64]
+    user_id: int = 0
 
 
 class Scorer:
-    """A loaded ranker. Results depend on the query alone (to float rounding), not on what it is batched with.
+    """Loaded rankers. Results depend on the query alone (to float rounding), not on what it is batched with.
 
     Thread-safe: nothing is changed after construction.
     """
 
-    def __init__(self, model: DIEN, catalogue: Catalogue) -> None:
-        if model.config.num_items != len(catalogue):
-            raise BundleError(
-                f"the ranker knows {model.config.num_items} items, the catalogue has {len(catalogue)}; "
-                "load both from the same bundle"
-            )
-        self._model = model.eval()
+    def __init__(self, rankers: Blend, catalogue: Catalogue, users: UserIndex) -> None:
+        for name, member in rankers.members.items():
+            config = member.ranker.config
+            # 0 users: the ranker knows no user by id.
+            known = {"items": config.num_items, "users": getattr(config, "num_users", 0) or len(users)}
+            listed = {"items": len(catalogue), "users": len(users)}
+            if known != listed:
+                raise BundleError(f"ranker {name} knows {known}, the bundle has {listed}; load both from one bundle")
+        self._rankers = rankers
         self._catalogue = catalogue
-        self._device = next(model.parameters()).device
-        table = catalogue.item_table().to(self._device)
-        with torch.inference_mode():
-            self._item_vectors_IE = model.encode_items(table)
+        self._users = users
 
     @classmethod
-    def load(cls, bundle_folder: Path, device: str = "cpu", threads: int = 1) -> "Scorer":
-        """Read catalogue and ranker from a bundle's folder. `threads` is set for the whole process.
+    def load(cls, bundle: Bundle, device: str = "cpu", threads: int = 1) -> "Scorer":
+        """Read a bundle's catalogue, users and rankers. `threads` is set for the whole process.
 
-        Raises BundleError when the ranker's files are missing or do not fit.
+        Raises BundleError when files are missing or do not fit.
         """
         torch.set_num_threads(threads)
-        model = load_ranker(bundle_folder / "ranking").to(device)
-        return cls(model, Catalogue.load(bundle_folder / "catalogue.npz"))
+        rankers = Blend.load(bundle.folder, bundle.manifest.rankers, device)
+        return cls(rankers, bundle.catalogue(), UserIndex.load(bundle.folder))
+
+    @property
+    def prediction(self) -> Prediction:
+        """What scores are."""
+        return self._rankers.prediction
 
     @property
     def max_history(self) -> int:
-        """History events that count; of a longer history the most recent ones are used."""
-        return self._model.config.max_history
+        """History events that count, 0 or more; of a longer history the most recent ones are used."""
+        return self._rankers.max_history
 
     def unknown_items(self, item_ids: NDArray[np.int64]) -> int:
         """How many of the ids the catalogue does not know; they are scored as the unknown item."""
         return int(np.count_nonzero(self._catalogue.index_of(item_ids) == 0))
 
     def score(self, queries: Sequence[RankQuery]) -> list[NDArray[np.float32]]:
-        """Probabilities that each query's candidates are liked, one float32 array per query, in request order.
+        """Predictions for each query's candidates, one float32 array per query, in request order.
 
         The queries are scored together: histories and candidate lists are padded to the longest.
         """
         if not queries:
             return []
-        with torch.inference_mode():
-            users, candidates_BNE = self._inputs(queries)
-            state = self._model.encode_users(users, self._item_vectors_IE)
-            probabilities_BN = self._model.score(state, candidates_BNE).sigmoid().cpu().numpy()
-        return [row[: len(query.item_ids)] for row, query in zip(probabilities_BN, queries, strict=True)]
+        predictions_BN = self._rankers.predict(*self._inputs(queries)).cpu().numpy()
+        return [row[: len(query.item_ids)] for row, query in zip(predictions_BN, queries, strict=True)]
 
     def attribute(self, query: RankQuery) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Probabilities [N], equal to those of `score`, and the influence [N, history events] of each event on them.
+        """Scores [N], equal to those of `score`, and the influence [N, history events] of each event on them.
 
-        An event's influence is the probability with the history minus the probability without that event: leave-one-out
+        An event's influence is the score with the history minus the score without that event: leave-one-out
         attribution (Robnik-Šikonja and Kononenko, Explaining Classifications for Individual Instances, 2008; occlusion
         in Zeiler and Fergus, Visualizing and Understanding Convolutional Networks, 2014). It sees every path by which
-        an event acts, which the model's attention does not. Only the last `max_history` events are used: older ones
-        have influence 0 and do not move up when one is left out. Without a history there are no columns.
+        an event acts, which a model's attention does not. Only the last `max_history` events are used: older ones
+        have influence 0 and do not move up when one is left out (for a ranker of a blend that looks less far back,
+        they do). Without a history there are no columns.
         """
         used = query.history.last(self.max_history)
         histories = [used, *(used.without(event) for event in range(len(used)))]
@@ -115,16 +120,15 @@ class Scorer:
         for known in (EMPTY_HISTORY, history):
             self.score([RankQuery(profile, known, items)])
 
-    def _inputs(self, queries: Sequence[RankQuery]) -> tuple[UserBatch, Tensor]:
-        """User batch and candidate vectors [B, N, E], padded with the unknown item."""
-        users = user_batch(
+    def _inputs(self, queries: Sequence[RankQuery]) -> tuple[Users, Tensor]:
+        """Users, and item indices [B, N] of their candidates, padded with the unknown item."""
+        users = Users(
             np.stack([np.asarray(query.profile, np.int64) for query in queries]),
             [self._catalogue.index_of(query.history.item_ids) for query in queries],
             [query.history.ratings for query in queries],
-            self.max_history,
+            self._users.index_of(np.array([query.user_id for query in queries], np.int64)),
         )
         candidates_BN = np.zeros((len(queries), max(len(query.item_ids) for query in queries)), np.int64)
         for row, query in enumerate(queries):
             candidates_BN[row, : len(query.item_ids)] = self._catalogue.index_of(query.item_ids)
-        indices_BN = torch.from_numpy(candidates_BN).to(self._device)
-        return users.to(self._device), self._item_vectors_IE[indices_BN]
+        return users, torch.from_numpy(candidates_BN)

@@ -2,12 +2,12 @@
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
 
 import grpc.aio
 
 from recstack.api.ranking.v1 import ranking_pb2, ranking_pb2_grpc
+from recstack.bundle import Bundle
 from recstack.config import Settings
 from recstack.rpc.server import Registration, RunningServer, run_until_signal, start_server
 from services.ranking.service import BundleScorer, RankingService
@@ -38,7 +38,7 @@ class RankingServicer(ranking_pb2_grpc.RankingServiceServicer):
 
 @asynccontextmanager
 async def running_service(
-    settings: Settings, load: Callable[[Path], BundleScorer] | None = None
+    settings: Settings, load: Callable[[Bundle], BundleScorer] | None = None
 ) -> AsyncIterator[RunningServer]:
     """The service, listening; SERVING from the first bundle on. Stops on exit. load: see `RankingService`."""
 

@@ -6,7 +6,6 @@ Both servers use it: plain grpc.aio (server.py) and Ray Serve (serve_app.py). Kn
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -14,7 +13,12 @@ import torch
 from numpy.typing import NDArray
 
 import recstack
-from recstack.api.common.v1.common_pb2 import ServerInfo
+from recstack.api.common.v1.common_pb2 import (
+    SCORE_KIND_LIKE_PROBABILITY,
+    SCORE_KIND_RATING,
+    ScoreKind,
+    ServerInfo,
+)
 from recstack.api.ranking.v1.ranking_pb2 import (
     AttributeRequest,
     AttributeResponse,
@@ -25,27 +29,37 @@ from recstack.api.ranking.v1.ranking_pb2 import (
 from recstack.bundle import Bundle, BundleStore, BundleWatcher
 from recstack.config import RankingSettings, Settings
 from recstack.features.schema import SCHEMA
+from recstack.models.ranker import Prediction
 from services.ranking.batching import Batcher, BatchLimits
 from services.ranking.queries import read_query
 from services.ranking.scorer import RankQuery, Scorer
 
 PUBLISHED_LIMITS = ("max_candidates", "max_attributed_items", "max_history", "max_batch_requests", "max_queued")
 
+SCORE_KINDS: dict[Prediction, ScoreKind.ValueType] = {
+    Prediction.LIKE: SCORE_KIND_LIKE_PROBABILITY,
+    Prediction.RATING: SCORE_KIND_RATING,
+}
+
 Scores = NDArray[np.float32]
 
 
 class BundleScorer(Protocol):
-    """What the service needs of a loaded ranker; see `Scorer`."""
+    """What the service needs of loaded rankers; see `Scorer`."""
+
+    @property
+    def prediction(self) -> Prediction:
+        """What scores are."""
 
     @property
     def max_history(self) -> int:
         """How many of the last events are used."""
 
     def score(self, queries: Sequence[RankQuery]) -> list[Scores]:
-        """Probabilities of each query's items."""
+        """Scores of each query's items."""
 
     def attribute(self, query: RankQuery) -> tuple[Scores, Scores]:
-        """Probabilities [N] of one query and the influence [N, L] of its history on them."""
+        """Scores [N] of one query and the influence [N, L] of its history on them."""
 
     def unknown_items(self, item_ids: NDArray[np.int64]) -> int:
         """How many of the ids the bundle does not know."""
@@ -57,6 +71,7 @@ class BundleScorer(Protocol):
 @dataclass(frozen=True, slots=True)
 class _Ranked:
     scores: Scores
+    kind: ScoreKind.ValueType
     unknown_items: int
     bundle_version: str
 
@@ -65,20 +80,21 @@ class _Ranked:
 class _Attributed:
     scores: Scores
     influences: Scores
+    kind: ScoreKind.ValueType
     bundle_version: str
 
 
 class RankingService:
     """Validates requests, scores them in batches with the active bundle, and follows that bundle.
 
-    load: makes a scorer from a bundle's folder; the default loads the ranker on the GPU when settings give it one.
+    load: makes a scorer from a bundle; the default loads the rankers on the GPU when settings give it one.
     on_swap: awaited after each change of bundle, for example to publish readiness.
     """
 
     def __init__(
         self,
         settings: Settings,
-        load: Callable[[Path], BundleScorer] | None = None,
+        load: Callable[[Bundle], BundleScorer] | None = None,
         on_swap: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         ranking = settings.ranking
@@ -146,6 +162,7 @@ class RankingService:
             queue_ms=answer.queue_ms,
             compute_ms=answer.compute_ms,
             batch_size=answer.batch_size,
+            score_kind=answer.result.kind,
         )
 
     async def attribute(self, request: AttributeRequest, seconds_left: float | None = None) -> AttributeResponse:
@@ -158,41 +175,48 @@ class RankingService:
             scores=answer.result.scores.tolist(),
             influences=answer.result.influences.ravel().tolist(),
             bundle_version=answer.result.bundle_version,
+            score_kind=answer.result.kind,
         )
 
     def get_info(self) -> GetInfoResponse:
         """Versions, limits and the bundle in use."""
+        bundle = self._watcher.info()
+        if self._watcher.loaded is not None:
+            bundle.score_kind = SCORE_KINDS[self._watcher.loaded.model.prediction]
         info = ServerInfo(
             service="recstack.ranking",
             version=recstack.__version__,
             schema_hash=SCHEMA.hash,
-            bundle=self._watcher.info(),
+            bundle=bundle,
             limits={name: getattr(self._settings, name) for name in PUBLISHED_LIMITS},
         )
         return GetInfoResponse(info=info)
 
     def _build(self, bundle: Bundle) -> BundleScorer:
-        scorer = self._load(bundle.folder)
+        scorer = self._load(bundle)
         scorer.warm_up()
         return scorer
 
     def _rank_batch(self, queries: list[RankQuery]) -> list[_Ranked]:
         # The bundle is taken once per batch: all of a batch is scored by one, and a swap waits for no batch.
         loaded = self._watcher.require()
-        scores = loaded.model.score(queries)
+        scorer, version = loaded.model, loaded.manifest.version
+        kind = SCORE_KINDS[scorer.prediction]
         return [
-            _Ranked(row, loaded.model.unknown_items(query.item_ids), loaded.manifest.version)
-            for query, row in zip(queries, scores, strict=True)
+            _Ranked(row, kind, scorer.unknown_items(query.item_ids), version)
+            for query, row in zip(queries, scorer.score(queries), strict=True)
         ]
 
     def _attribute_batch(self, queries: list[RankQuery]) -> list[_Attributed]:
         loaded = self._watcher.require()
-        return [_Attributed(*loaded.model.attribute(query), loaded.manifest.version) for query in queries]
+        scorer, version = loaded.model, loaded.manifest.version
+        kind = SCORE_KINDS[scorer.prediction]
+        return [_Attributed(*scorer.attribute(query), kind, version) for query in queries]
 
 
-def _scorer_loader(ranking: RankingSettings) -> Callable[[Path], BundleScorer]:
+def _scorer_loader(ranking: RankingSettings) -> Callable[[Bundle], BundleScorer]:
     device = "cuda" if ranking.num_gpus > 0 else "cpu"
-    return lambda folder: Scorer.load(folder, device, ranking.threads)
+    return lambda bundle: Scorer.load(bundle, device, ranking.threads)
 
 
 def _shape(query: RankQuery, scorer: BundleScorer) -> tuple[int, int]:

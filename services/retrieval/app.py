@@ -22,8 +22,8 @@ SERVICE = retrieval_pb2.DESCRIPTOR.services_by_name["RetrievalService"].full_nam
 @asynccontextmanager
 async def running_service(settings: Settings) -> AsyncIterator[RunningServer]:
     """The service, listening; SERVING from the first bundle on. Stops on exit."""
-    device = resolve_device(settings.retrieval.device)
-    threads = settings.retrieval.threads
+    retrieval = settings.retrieval
+    device, threads = resolve_device(retrieval.device), retrieval.threads
 
     def set_threads() -> None:
         # OpenMP keeps its thread count per calling thread, so each worker sets it for itself.
@@ -32,7 +32,7 @@ async def running_service(settings: Settings) -> AsyncIterator[RunningServer]:
 
     def load(bundle: Bundle) -> RetrievalEngine:
         set_threads()
-        engine = RetrievalEngine.load(bundle, device)
+        engine = RetrievalEngine.load(bundle, device, retrieval.cold_start_interactions)
         engine.warm_up()
         return engine
 
@@ -43,9 +43,9 @@ async def running_service(settings: Settings) -> AsyncIterator[RunningServer]:
     store = BundleStore.of(settings)
     watcher = BundleWatcher(store, load, settings.bundle.poll_seconds, publish_readiness)
     with ThreadPoolExecutor(os.cpu_count(), "retrieval", set_threads) as executor:
-        servicer = RetrievalServicer(watcher, settings.retrieval, executor)
+        servicer = RetrievalServicer(watcher, retrieval, executor)
         registration = Registration(SERVICE, retrieval_pb2_grpc.add_RetrievalServiceServicer_to_server, servicer)
-        running = await start_server(settings.retrieval.address, [registration], serving=False)
+        running = await start_server(retrieval.address, [registration], serving=False)
         try:
             await watcher.start()
             yield running

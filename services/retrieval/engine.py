@@ -10,13 +10,15 @@ import torch
 from numpy.typing import NDArray
 
 from recstack.api.common.v1.common_pb2 import Channel
-from recstack.bundle import Bundle
+from recstack.bundle import RETRIEVAL, Bundle
 from recstack.errors import BundleError, NotFoundError, RecStackError
 from recstack.features.batch import History
 from recstack.features.catalogue import Catalogue
+from recstack.features.users import UserIndex
 from recstack.models.retrieval_index import load_index
 from recstack.models.retrievers import load_retriever
 from services.retrieval.channels.base import RecallChannel, RecallQuery
+from services.retrieval.channels.cold_start import cold_start_channel
 from services.retrieval.channels.fresh import FreshChannel
 from services.retrieval.channels.item_to_item import ItemToItemChannel
 from services.retrieval.channels.popular import PopularChannel
@@ -62,37 +64,56 @@ class RetrievalEngine:
     """Channels, filters and item index of one bundle."""
 
     def __init__(
-        self, catalogue: Catalogue, index: ItemIndex, channels: Mapping[Channel.ValueType, RecallChannel], version: str
+        self,
+        catalogue: Catalogue,
+        users: UserIndex,
+        index: ItemIndex,
+        channels: Mapping[Channel.ValueType, RecallChannel],
+        version: str,
     ) -> None:
         self._catalogue = catalogue
+        self._users = users
         self._index = index
         self._channels = channels
         self._masks = ItemMasks(catalogue)
         self.version = version
 
     @classmethod
-    def load(cls, bundle: Bundle, device: torch.device | str = "cpu") -> "RetrievalEngine":
-        """Build from an opened bundle; BundleError when its parts do not fit each other."""
+    def load(
+        cls, bundle: Bundle, device: torch.device | str = "cpu", cold_start_interactions: int = 0
+    ) -> "RetrievalEngine":
+        """Build from an opened bundle; BundleError when its parts do not fit each other.
+
+        cold_start_interactions: items with at most so many interactions are those of the cold-start channel.
+        """
         catalogue = bundle.catalogue()
-        index = ItemIndex(load_index(bundle.folder / "retrieval" / "index.faiss"))
-        model = load_retriever(bundle.folder / "retrieval")
+        users = UserIndex.load(bundle.folder)
+        index = ItemIndex(load_index(bundle.folder / RETRIEVAL / "index.faiss"))
+        model = load_retriever(bundle.folder / RETRIEVAL)
         version = bundle.manifest.version
-        shapes = {
-            "catalogue": (len(catalogue), model.config.vector_dim),
-            "index": index.vectors.shape,
-            "model": (model.config.num_items, model.config.vector_dim),
-        }
-        if len(set(shapes.values())) > 1:
+        known_users = getattr(model.config, "num_users", 0) or len(users)  # 0: it knows no user by id
+        if known_users != len(users):
             raise BundleError(
-                f"bundle {version} does not fit together: items and dimensions are {shapes}; publish it again"
+                f"bundle {version} does not fit together: its retrieval model knows {known_users} users, its features "
+                f"{len(users)}; publish it again"
+            )
+        items = {"catalogue": len(catalogue), "index": len(index), "model": model.config.num_items}
+        sizes = {"index": index.vectors.shape[1], "model": model.config.vector_dim}
+        # The index has a dimension more where item vectors differ in length, see `unit_vectors`.
+        if len(set(items.values())) > 1 or not 0 <= sizes["index"] - sizes["model"] <= 1:
+            raise BundleError(
+                f"bundle {version} does not fit together: items are {items}, dimensions {sizes}; publish it again"
             )
         channels: dict[Channel.ValueType, RecallChannel] = {
             Channel.CHANNEL_TWO_TOWER: TwoTowerChannel(model, catalogue, index, torch.device(device)),
             Channel.CHANNEL_ITEM_TO_ITEM: ItemToItemChannel(index),
             Channel.CHANNEL_POPULAR: PopularChannel(catalogue),
             Channel.CHANNEL_FRESH: FreshChannel(catalogue),
+            Channel.CHANNEL_COLD_START: cold_start_channel(
+                bundle, len(catalogue), cold_start_interactions, torch.device(device)
+            ),
         }
-        return cls(catalogue, index, channels, version)
+        return cls(catalogue, users, index, channels, version)
 
     @property
     def large(self) -> bool:
@@ -115,15 +136,17 @@ class RetrievalEngine:
         channels: Sequence[tuple[Channel.ValueType, int]],
         item_filter: ItemFilter = KEEP_ALL,
         time_remaining: Callable[[], float | None] = no_deadline,
+        user_id: int = 0,
     ) -> Candidates:
         """Ask each (channel, k); a channel that fails reports its error and leaves the others alone.
 
         profile: [4] ids. history: oldest first; items that the bundle does not know are ignored and counted.
-        time_remaining: seconds until the caller's deadline, None without one.
+        time_remaining: seconds until the caller's deadline, None without one. user_id: 0 for an unknown user.
         """
         index = self._catalogue.index_of(history.item_ids)
         known = index > 0
-        query = RecallQuery(profile, index[known] - 1, history.ratings[known])
+        user = int(self._users.index_of(np.array([user_id], np.int64))[0])
+        query = RecallQuery(profile, index[known] - 1, history.ratings[known], user)
         allowed = self._masks.allowed(item_filter)
         # One after another, on purpose. Four channels at 3,883 items took 1.5 ms this way and 1.7 ms in a pool of four
         # threads on two cores; at 110,000 (graph index) there was no difference, and the pool always took more CPU.

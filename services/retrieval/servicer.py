@@ -16,7 +16,7 @@ from recstack.bundle import BundleWatcher
 from recstack.config import RetrievalSettings
 from recstack.features.messages import history_columns, profile_ids
 from recstack.features.schema import SCHEMA
-from recstack.rpc.limits import check_range
+from recstack.rpc.limits import check_range, check_user_id
 from services.retrieval.engine import RetrievalEngine
 from services.retrieval.requests import (
     MAX_EXCLUDED,
@@ -46,13 +46,15 @@ class RetrievalServicer(retrieval_pb2_grpc.RetrievalServiceServicer):
     ) -> pb.RetrieveResponse:
         """Candidates of each requested channel."""
         started = time.perf_counter()
+        check_user_id(request.user_id)
         profile = profile_ids(request.profile)
         history = history_columns(request.history, self._settings.max_history)
         channels = channels_and_counts(request.channels, self._settings.max_k)
         restrictions = item_filter(request.filter)
         engine = self._watcher.require().model
         candidates = await self._compute(
-            engine, lambda: engine.retrieve(profile, history, channels, restrictions, context.time_remaining)
+            engine,
+            lambda: engine.retrieve(profile, history, channels, restrictions, context.time_remaining, request.user_id),
         )
         return pb.RetrieveResponse(
             results=[channel_result(result) for result in candidates.results],

@@ -1,9 +1,8 @@
 """The trainer's commands: `recstack train` and `recstack evaluate`."""
 
 import time
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 import typer
@@ -11,14 +10,11 @@ from rich.console import Console
 
 from recstack.bundle import BundleStore
 from recstack.config import load_settings
-from recstack.data import Dataset, resolve_dataset, temporal_split
-from recstack.data.splits import temporal_rows
+from recstack.data import Dataset, resolve_dataset, temporal_rows, temporal_split
 from services.trainer.evaluation.report import evaluate_bundle, write_report
 from services.trainer.publish import publish
-from services.trainer.tasks.dien import DIEN_PRESETS, train_dien
-from services.trainer.tasks.two_tower import RETRIEVAL_PRESETS, train_retrieval
-
-Preset = StrEnum("Preset", {"QUICK": "quick", "FULL": "full"})
+from services.trainer.ranker_choice import AUTO
+from services.trainer.training import Training, make_plan, run_plan, train_one, trainings_of
 
 DatasetOption = Annotated[
     str, typer.Option("--dataset", envvar="DATASET", help="auto, ml-1m or synthetic; auto takes what it finds.")
@@ -28,35 +24,48 @@ ThreadsOption = Annotated[int, typer.Option(min=0, help="torch threads; 0 means 
 
 
 def train(
-    preset: Annotated[Preset, typer.Option(help="quick: about two minutes; full: the best models.")] = Preset.FULL,
+    models: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[MODEL]...", help="two-tower, multimodal, simple-cf, dien, dcn; a good set if none."),
+    ] = None,
+    preset: Annotated[
+        str,
+        typer.Option(help="quick: about two minutes; full: the best models; notebook, …: see the error for others."),
+    ] = "full",
+    ranker: Annotated[
+        str,
+        typer.Option(help="Which ranker serves: auto (what does best on validation), blend, dien, dcn, …"),
+    ] = AUTO,
     dataset: DatasetOption = "auto",
     data_path: DataPathOption = None,
     seed: Annotated[int, typer.Option(help="Seed of weights, batches and dropout.")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     threads: ThreadsOption = 0,
+    workers: Annotated[int, typer.Option(min=1, help="Training processes that share each batch (Ray Train).")] = 1,
     run: Annotated[str, typer.Option(help="Name of the run; an interrupted run of that name goes on.")] = "",
     activate: Annotated[bool, typer.Option(help="Serve the new bundle at once.")] = True,
 ) -> None:
-    """Train retrieval and ranking, and publish them as one bundle."""
+    """Train models, and publish them as one bundle.
+
+    With MODELs only those are trained; the others come from the active bundle.
+    """
     settings, console = load_settings(), Console()
+    trainings = trainings_of(models or (), preset)
     data = _load(dataset, data_path, settings.home, threads, console)
-    split = temporal_split(data)
+    store = BundleStore.of(settings)
+    plan = make_plan(trainings, whole=not models, ranker=ranker, store=store, dataset=data)
+    split = temporal_rows(temporal_split(data))
     folder = settings.home / "runs" / (run or time.strftime("%Y%m%d-%H%M%S", time.gmtime()))
     console.print(f"Run folder: {folder} (goes on after an interruption with --run {folder.name})")
 
-    two_tower, retrieval = train_retrieval(
-        data, split, RETRIEVAL_PRESETS[preset], folder / "retrieval", device=device, seed=seed
-    )
-    dien, ranking = train_dien(
-        data, temporal_rows(split), DIEN_PRESETS[preset], folder / "ranking", device=device, seed=seed
-    )
+    def train_it(training: Training) -> tuple[Any, dict[str, float]]:
+        return train_one(training, data, split, folder, device=device, seed=seed, workers=workers, console=console)
 
-    metrics = {f"retrieval/validation_{name}": value for name, value in retrieval.metrics.items()}
-    metrics |= {f"ranking/validation_{name}": value for name, value in ranking.metrics.items()}
-    metrics |= {"retrieval/seconds": retrieval.seconds, "ranking/seconds": ranking.seconds}
-    store = BundleStore.of(settings)
-    manifest = publish(store, data, two_tower.cpu(), dien.cpu(), metrics)
-    console.print(f"Published bundle {manifest.version} in {store.url}; trained {_minutes(metrics)}.")
+    started = time.monotonic()
+    found, metrics = run_plan(plan, data, split, train_it, console)
+    minutes = (time.monotonic() - started) / 60
+    manifest = publish(store, data, found, metrics)
+    console.print(f"Published bundle {manifest.version} in {store.url}; trained for {minutes:.1f} min.")
     if activate:
         store.activate(manifest.version)
         console.print("It is active: running services pick it up. Next: [bold]recstack up[/]")
@@ -83,8 +92,3 @@ def _load(dataset: str, data_path: Path | None, home: Path, threads: int, consol
     if threads:
         torch.set_num_threads(threads)
     return resolve_dataset(dataset, data_path, home, log=lambda line: console.print(line, highlight=False))
-
-
-def _minutes(metrics: dict[str, float]) -> str:
-    retrieval, ranking = metrics["retrieval/seconds"] / 60, metrics["ranking/seconds"] / 60
-    return f"{retrieval + ranking:.1f} min (retrieval {retrieval:.1f}, ranking {ranking:.1f})"

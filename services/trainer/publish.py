@@ -1,51 +1,79 @@
 """Put trained models, catalogue, index, features and golden scores into one folder, and publish it."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
 
-from recstack.bundle import BundleStore, Manifest
+from recstack.bundle import CONTENT, RETRIEVAL, BundleStore, Manifest, ranker_folder
 from recstack.data import Dataset, UserSequences
 from recstack.features.loader import write_feature_files
-from recstack.models.dien import DIEN
-from recstack.models.rankers import save_ranker
-from recstack.models.retrieval_index import build_index, save_index
-from recstack.models.retrievers import save_retriever
-from recstack.models.two_tower import TwoTower
+from recstack.models.blend import Member
+from recstack.models.multimodal import Multimodal
+from recstack.models.ranker import Ranker
+from recstack.models.rankers import RANKERS, save_ranker
+from recstack.models.retrieval_index import build_index, save_index, unit_vectors
+from recstack.models.retriever import Retriever
+from recstack.models.retrievers import RETRIEVERS, save_retriever
 from services.trainer.golden import write_golden
+from services.trainer.item_vectors import item_vectors
 from services.trainer.items import make_catalogue
 
 
-def publish(
-    store: BundleStore, dataset: Dataset, two_tower: TwoTower, ranker: DIEN, metrics: Mapping[str, float]
-) -> Manifest:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Models:
+    """The models of a bundle, on the CPU.
+
+    rankers: all that the bundle holds, by name. weights: those that serve, see `Manifest.rankers`. content: serves
+    items without interactions; None leaves that channel empty.
+    """
+
+    retriever: Retriever
+    rankers: Mapping[str, Ranker]
+    weights: Mapping[str, float]
+    content: Multimodal | None = None
+
+
+def publish(store: BundleStore, dataset: Dataset, models: Models, metrics: Mapping[str, float]) -> Manifest:
     """Publish the models with everything they need to serve. Not yet active: see `BundleStore.activate`.
 
     The feature files hold all events, later ones than the models were trained on included: that is what is known
     when they serve.
     """
+    roles = {RETRIEVAL: RETRIEVERS.name_of(models.retriever)}
+    if models.content is not None:
+        roles[CONTENT] = RANKERS.name_of(models.content)
     with TemporaryDirectory(prefix="recstack-bundle-") as name:
         folder = Path(name)
-        write_bundle(folder, dataset, two_tower, ranker)
-        models = {"retrieval": "two_tower", "ranking": "dien"}
-        return store.publish(folder, dataset=dataset.name, models=models, metrics=metrics)
+        write_bundle(folder, dataset, models)
+        return store.publish(folder, dataset=dataset.name, models=roles, rankers=models.weights, metrics=metrics)
 
 
-def write_bundle(folder: Path, dataset: Dataset, two_tower: TwoTower, ranker: DIEN) -> None:
+def write_bundle(folder: Path, dataset: Dataset, models: Models) -> None:
     """Write all files of a bundle except its manifest into `folder`."""
     catalogue = make_catalogue(dataset)
     catalogue.save(folder / "catalogue.npz")
 
-    save_retriever(two_tower, folder / "retrieval")
+    save_retriever(models.retriever, folder / RETRIEVAL)
     with torch.inference_mode():
-        vectors = two_tower.encode_items(catalogue.item_table())[1:].float().cpu().numpy()
-    np.save(folder / "retrieval/item_vectors.npy", vectors)
-    save_index(build_index(vectors), folder / "retrieval/index.faiss")
+        vectors = models.retriever.encode_items(catalogue.item_table())[1:].float().numpy()
+    np.save(folder / RETRIEVAL / "item_vectors.npy", vectors)
+    save_index(build_index(unit_vectors(vectors)), folder / RETRIEVAL / "index.faiss")
 
-    save_ranker(ranker, folder / "ranking")
+    if models.content is not None:
+        save_ranker(models.content, folder / CONTENT, item_vectors(models.content, dataset))
+        interactions = np.bincount(dataset.events.item, minlength=len(dataset.items.ids))
+        np.save(folder / CONTENT / "interactions.npy", interactions.astype(np.int64))
+
+    serving = {}
+    for name, ranker in models.rankers.items():
+        vectors_IE = item_vectors(ranker, dataset)
+        save_ranker(ranker, folder / ranker_folder(name), vectors_IE)
+        if name in models.weights:
+            serving[name] = Member(ranker, vectors_IE, models.weights[name])
     write_feature_files(folder, dataset)
     sequences = UserSequences.build(dataset.events, len(dataset.users.ids))
-    write_golden(folder / "golden.npz", dataset, sequences, catalogue, ranker)
+    write_golden(folder / "golden.npz", dataset, sequences, catalogue, list(serving.values()))

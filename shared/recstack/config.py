@@ -52,6 +52,9 @@ class RetrievalSettings(_Section):
     max_history: int = Field(500, ge=1, description="history events per request")
     threads: int = Field(1, ge=1, description="torch and faiss threads")
     device: str = Field("auto", description="auto, cpu or cuda")
+    cold_start_interactions: int = Field(
+        10, ge=0, description="items with at most so many interactions are the cold-start channel's"
+    )
 
 
 class RankingSettings(_Section):

@@ -16,15 +16,16 @@ from numpy.typing import NDArray
 
 from recstack.api.common.v1 import common_pb2
 from recstack.api.ranking.v1 import ranking_pb2, ranking_pb2_grpc
-from recstack.bundle import BundleStore
+from recstack.bundle import Bundle, BundleStore
 from recstack.config import BundleSettings, RankingSettings, Settings
 from recstack.errors import DeadlineError
 from recstack.features.schema import SCHEMA
+from recstack.models.ranker import Prediction
 from recstack.rpc.channel import aio_channel
 from services.ranking.scorer import RankQuery
 from services.ranking.server import SERVICE_NAME, RankingServicer, running_service
 from services.ranking.service import BundleScorer, RankingService
-from tests.helpers.ranking_bundles import ITEM_IDS, offline_scores, publish_bundle, rank_request
+from tests.helpers.ranking_bundles import ITEM_IDS, offline_scores, publish_bundle, random_ranker, rank_request
 
 MAX_CANDIDATES = 50
 
@@ -54,7 +55,7 @@ Client = Any  # the generated stub, whose asyncio form has a type for type check
 
 
 @asynccontextmanager
-async def serving(settings: Settings, load: Callable[[Path], BundleScorer] | None = None) -> AsyncIterator[Client]:
+async def serving(settings: Settings, load: Callable[[Bundle], BundleScorer] | None = None) -> AsyncIterator[Client]:
     async with running_service(settings, load) as server, aio_channel(f"127.0.0.1:{server.port}") as channel:
         yield ranking_pb2_grpc.RankingServiceStub(channel)
 
@@ -79,8 +80,25 @@ async def test_rank_returns_the_offline_scores_in_request_order(
     assert answer.bundle_version == version
     assert answer.unknown_items == 0
     assert answer.batch_size == 1
+    assert answer.score_kind == common_pb2.SCORE_KIND_LIKE_PROBABILITY
     assert answer.compute_ms > 0
     assert answer.queue_ms >= 0
+
+
+async def test_a_bundle_that_rates_says_so_and_knows_users_by_id(store: BundleStore, tmp_path: Path) -> None:
+    rankers = {"simple_cf": random_ranker("simple_cf")}
+    version = await asyncio.to_thread(publish_bundle, store, tmp_path / "rating", rankers=rankers)
+    requests = [rank_request(items=10, user_id=user_id) for user_id in (3, 4)]
+    async with serving(configured(tmp_path)) as client:
+        answers = [await client.Rank(request) for request in requests]
+        explained = await client.Attribute(ranking_pb2.AttributeRequest(user_id=3, item_ids=requests[0].item_ids[:3]))
+        info = (await client.GetInfo(ranking_pb2.GetInfoRequest())).info
+    for request, answer in zip(requests, answers, strict=True):
+        np.testing.assert_allclose(answer.scores, offline_scores(store, version, request), atol=1e-6)
+        assert answer.score_kind == common_pb2.SCORE_KIND_RATING
+    assert np.abs(np.subtract(answers[0].scores, answers[1].scores)).max() > 1e-3
+    np.testing.assert_allclose(explained.scores, answers[0].scores[:3], atol=1e-6)
+    assert explained.score_kind == info.bundle.score_kind == common_pb2.SCORE_KIND_RATING
 
 
 async def test_unknown_items_are_scored_and_counted(client: Client) -> None:
@@ -112,6 +130,7 @@ async def test_get_info_publishes_versions_and_limits(client: Client, version: s
     assert info.service == "recstack.ranking"
     assert info.schema_hash == SCHEMA.hash
     assert info.bundle.version == version
+    assert info.bundle.score_kind == common_pb2.SCORE_KIND_LIKE_PROBABILITY
     assert info.limits["max_candidates"] == MAX_CANDIDATES
     assert info.limits["max_attributed_items"] == 3
 
@@ -122,6 +141,7 @@ def history(**columns: Sequence[float]) -> common_pb2.History:
 
 
 BAD_REQUESTS = {
+    "negative user": ({"user_id": -1}, "user_id is -1; it must be between 0 and"),
     "no items": ({"item_ids": []}, "item_ids has 0 entries; it must have between 1 and 50"),
     "too many items": ({"item_ids": range(1, 52)}, "item_ids has 51 entries"),
     "negative item": ({"item_ids": [3, -6]}, r"item_ids\[1\] is -6; item ids are positive"),
@@ -193,6 +213,7 @@ class GatedScorer:
         raise NotImplementedError
 
     max_history = 50
+    prediction = Prediction.LIKE
 
     def unknown_items(self, item_ids: NDArray[np.int64]) -> int:
         return 0

@@ -29,6 +29,7 @@ CHANNELS = (
     Channel.CHANNEL_ITEM_TO_ITEM,
     Channel.CHANNEL_POPULAR,
     Channel.CHANNEL_FRESH,
+    Channel.CHANNEL_COLD_START,
 )
 
 
@@ -116,7 +117,7 @@ async def test_the_answer_is_the_engines_with_provenance(service: Service) -> No
 
 async def test_a_new_user_is_recalled_by_all_but_item_to_item(service: Service) -> None:
     reply = await service.stub.Retrieve(retrieve_request([]))
-    assert [len(result.item_ids) for result in reply.results] == [20, 0, 20, 20]
+    assert [len(result.item_ids) for result in reply.results] == [20, 0, 20, 20, 0]
     assert all(result.error == "" for result in reply.results)
 
 
@@ -130,7 +131,7 @@ async def test_a_large_catalogue_is_answered_from_the_graph_in_the_same_words(tm
             retrieve_request(ids, filter=pb.ItemFilter(exclude_item_ids=ids)), timeout=30
         )
         code, _ = await refusal(service.stub.SimilarItems(pb.SimilarItemsRequest(item_id=10**9, k=5)))
-    assert [(len(result.item_ids), result.error) for result in reply.results] == [(20, "")] * 4
+    assert [(len(result.item_ids), result.error) for result in reply.results] == [(20, "")] * 4 + [(0, "")]
     assert not {item for result in reply.results for item in result.item_ids} & set(ids)
     assert code == grpc.StatusCode.NOT_FOUND
 

@@ -5,11 +5,16 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from recstack.bundle import REQUIRED_FILES, BundleStore
+from recstack.bundle import CONTENT, RETRIEVAL, BundleStore
 from recstack.features.catalogue import Catalogue
+from recstack.models.multimodal import Multimodal, MultimodalConfig
+from recstack.models.rankers import save_ranker
 from recstack.models.retrieval_index import build_index, save_index
 from recstack.models.retrievers import save_retriever
 from recstack.models.two_tower import TwoTower, TwoTowerConfig
+from tests.helpers.bundles import write_hollow_bundle, write_users
+
+USER_IDS = range(1, 51)
 
 
 def random_catalogue(items: int, seed: int = 0) -> Catalogue:
@@ -33,16 +38,31 @@ def random_model(items: int, seed: int = 0) -> TwoTower:
     return model.eval()
 
 
+def random_content_model(items: int, seed: int = 0) -> Multimodal:
+    """A content model in eval mode whose ratings differ clearly from item to item and from profile to profile."""
+    torch.manual_seed(seed)
+    model = Multimodal(MultimodalConfig(num_items=items, vocabulary=(), modalities=("genres", "year"), vector_dim=8))
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    return model.eval()
+
+
 def write_bundle(
-    folder: Path, items: int, seed: int = 0, *, index_items: int | None = None, graph: bool = False
+    folder: Path,
+    items: int,
+    seed: int = 0,
+    *,
+    index_items: int | None = None,
+    graph: bool = False,
+    content: bool = False,
 ) -> None:
     """All files of a bundle; those that retrieval does not read hold a line of text.
 
     index_items: hold another number of items in the index than in the catalogue. graph: index as if it were large.
+    content: with a content model, and 0, 1, 2, … interactions of the items in the catalogue's order.
     """
-    for name in REQUIRED_FILES:
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text(f"not read by the retrieval service, {seed}")
+    write_hollow_bundle(folder, f"not read by the retrieval service, {seed}", content=content)
+    write_users(folder, USER_IDS)
     catalogue = random_catalogue(items, seed)
     catalogue.save(folder / "catalogue.npz")
     model = random_model(items, seed)
@@ -51,6 +71,10 @@ def write_bundle(
         vectors = model.encode_items(catalogue.item_table())[1:].numpy()
     np.save(folder / "retrieval/item_vectors.npy", vectors)
     save_index(build_index(vectors[:index_items], exact_items=0 if graph else items), folder / "retrieval/index.faiss")
+    if content:
+        model = random_content_model(items, seed)
+        save_ranker(model, folder / CONTENT, model.encode_items(catalogue.item_table()))
+        np.save(folder / CONTENT / "interactions.npy", np.arange(items, dtype=np.int64))
 
 
 def publish_bundle(
@@ -61,8 +85,10 @@ def publish_bundle(
     *,
     index_items: int | None = None,
     graph: bool = False,
+    content: bool = False,
 ) -> str:
     """Publish and activate a random bundle; returns its version."""
-    write_bundle(folder, items, seed, index_items=index_items, graph=graph)
-    manifest = store.publish(folder, dataset="random", models={"retrieval": "two_tower"}, metrics={})
+    write_bundle(folder, items, seed, index_items=index_items, graph=graph, content=content)
+    models = {RETRIEVAL: "two_tower"} | ({CONTENT: "multimodal"} if content else {})
+    manifest = store.publish(folder, dataset="random", models=models, rankers={"dien": 1.0}, metrics={})
     return store.activate(manifest.version).version

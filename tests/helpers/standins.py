@@ -2,9 +2,10 @@
 
 from pathlib import Path
 
-from recstack.bundle import REQUIRED_FILES, BundleStore
+from recstack.bundle import BundleStore
 from recstack.config import Settings
 from recstack.local.services import Service
+from tests.helpers.bundles import write_hollow_bundle
 
 _HEALTHY = """
 import asyncio, sys
@@ -59,8 +60,6 @@ class Standins:
 def activate_hollow_bundle(settings: Settings) -> str:
     """Publish and activate a bundle that verifies but holds no models, which stand-ins do not open; its version."""
     store, folder = BundleStore(settings.bundle_store), settings.home / "hollow"
-    for name in REQUIRED_FILES:
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text("hollow")
-    version = store.publish(folder, dataset="hollow", models={}, metrics={}).version
+    write_hollow_bundle(folder)
+    version = store.publish(folder, dataset="hollow", models={}, rankers={"dien": 1.0}, metrics={}).version
     return store.activate(version).version

@@ -17,7 +17,7 @@ from recstack.local import StateFile
 from recstack.local.processes import is_alive
 from recstack.models.dien import DIEN, DIENConfig
 from recstack.models.two_tower import TwoTower, TwoTowerConfig
-from services.trainer.publish import publish
+from services.trainer.publish import Models, publish
 
 USER = "1"
 
@@ -31,7 +31,8 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     count = len(dataset.items.ids)
     two_tower, dien = TwoTower(TwoTowerConfig(num_items=count)), DIEN(DIENConfig(num_items=count))
     store = BundleStore(str(home / "bundles"))
-    store.activate(publish(store, dataset, two_tower.eval(), dien.eval(), {}).version)
+    models = Models(retriever=two_tower.eval(), rankers={"dien": dien.eval()}, weights={"dien": 1.0})
+    store.activate(publish(store, dataset, models, {}).version)
     yield home
     recstack(home, "down")
 

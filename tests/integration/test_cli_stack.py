@@ -9,12 +9,13 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from recstack import config
-from recstack.bundle import REQUIRED_FILES, BundleStore
+from recstack.bundle import BundleStore, required_files
 from recstack.cli.app import app
 from recstack.cli.demo import before_and_after
 from recstack.client.types import FeatureStatus, Recommendation, RecommendationList, ScoreKind
 from recstack.config import Settings
 from recstack.local import LocalStack
+from tests.helpers.bundles import write_hollow_bundle
 from tests.helpers.standins import Standins, activate_hollow_bundle
 
 
@@ -33,10 +34,10 @@ def run(words: str) -> Result:
 
 def publish(store: BundleStore, folder: Path, content: str) -> str:
     """A bundle whose files hold nothing but `content`."""
-    for name in REQUIRED_FILES:
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text(content)
-    return store.publish(folder, dataset="tiny", models={"ranking": "dien"}, metrics={"ranking/auc": 0.75}).version
+    rankers = {"dien": 0.75, "dcn": 0.25}
+    write_hollow_bundle(folder, content, rankers)
+    models, metrics = {"retrieval": "two_tower"}, {"dien/auc": 0.75}
+    return store.publish(folder, dataset="tiny", models=models, rankers=rankers, metrics=metrics).version
 
 
 @pytest.fixture
@@ -73,8 +74,13 @@ def test_bundles_from_publish_to_rollback(store: BundleStore, tmp_path: Path) ->
     listed = run("bundle list").output
     assert any("*" in line and second in line for line in listed.splitlines())
     assert not any("*" in line and first in line for line in listed.splitlines())
-    assert f"Bundle {second} is complete and intact: {len(REQUIRED_FILES)} files" in run("bundle verify").output
-    assert "ranking/auc" in run("bundle show").output
+    assert (
+        f"Bundle {second} is complete and intact: {len(required_files(['dien', 'dcn']))} files"
+        in run("bundle verify").output
+    )
+    shown = run("bundle show").output
+    assert "dien/auc" in shown
+    assert "dien 0.75 + dcn 0.25" in shown
     assert f"bundle {first} is active again" in run("bundle rollback").output
     assert store.active() == first
     (tmp_path / "bundles" / second / "golden.npz").write_text("spoiled")

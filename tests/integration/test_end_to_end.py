@@ -20,17 +20,15 @@ from recstack.api.retrieval.v1.retrieval_pb2 import ChannelRequest, RetrieveRequ
 from recstack.api.retrieval.v1.retrieval_pb2_grpc import RetrievalServiceStub
 from recstack.bundle import BundleStore
 from recstack.config import BundleSettings, Settings
-from recstack.data import Dataset, synthetic_world, temporal_split
-from recstack.data.splits import temporal_rows
+from recstack.data import Dataset, synthetic_world, temporal_rows, temporal_split
 from recstack.features.batch import user_batch
 from recstack.features.schema import PROFILE_SIZES
 from recstack.local import LocalStack
 from recstack.models.retrievers import load_retriever
 from recstack.rpc.channel import sync_channel
 from services.trainer.golden import GoldenCase, read_golden
-from services.trainer.publish import publish
-from services.trainer.tasks.dien import DIEN_PRESETS, train_dien
-from services.trainer.tasks.two_tower import RETRIEVAL_PRESETS, train_retrieval
+from services.trainer.publish import Models, publish
+from services.trainer.trainers import TRAINERS
 
 TIMEOUT = 20.0  # a busy test machine, not a figure
 
@@ -57,12 +55,14 @@ class World:
 
 
 def train_and_publish(store: BundleStore, dataset: Dataset, folder: Path, seed: int) -> str:
-    split = temporal_split(dataset)
-    retrieval = replace(RETRIEVAL_PRESETS["quick"], fit=replace(RETRIEVAL_PRESETS["quick"].fit, epochs=1))
-    ranking = replace(DIEN_PRESETS["quick"], fit=replace(DIEN_PRESETS["quick"].fit, epochs=1))
-    two_tower, _ = train_retrieval(dataset, split, retrieval, folder / "retrieval", device="cpu", seed=seed)
-    dien, result = train_dien(dataset, temporal_rows(split), ranking, folder / "ranking", device="cpu", seed=seed)
-    return publish(store, dataset, two_tower, dien, result.metrics).version
+    split, trained = temporal_rows(temporal_split(dataset)), {}
+    for trainer in (TRAINERS["two_tower"], TRAINERS["dien"]):
+        preset = trainer.preset("quick")
+        preset = replace(preset, fit=replace(preset.fit, epochs=1))
+        trained[trainer.name], _ = trainer.train(dataset, split, preset, folder / trainer.name, device="cpu", seed=seed)
+    two_tower, dien = trained.values()
+    models = Models(retriever=two_tower, rankers={"dien": dien}, weights={"dien": 1.0})
+    return publish(store, dataset, models, {}).version
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +101,12 @@ def test_scores_through_ray_serve_equal_the_offline_scores_of_the_bundle(world: 
     assert len({len(case.history) for case in cases}) > 3, "short, long and empty histories"
     with sync_channel(world.stack.settings.ranking.address) as channel:
         for case in cases:
-            request = RankRequest(profile=profile_of(case), history=history_of(case), item_ids=case.item_ids.tolist())
+            request = RankRequest(
+                user_id=case.user_id,
+                profile=profile_of(case),
+                history=history_of(case),
+                item_ids=case.item_ids.tolist(),
+            )
             served = RankingServiceStub(channel).Rank(request, timeout=TIMEOUT).scores
             np.testing.assert_allclose(served, case.scores, rtol=0, atol=1e-5)
 

@@ -5,10 +5,11 @@ from pathlib import Path
 import pytest
 import redis
 
-from recstack.bundle import REQUIRED_FILES, BundleStore
+from recstack.bundle import BundleStore
 from recstack.config import BundleSettings, Settings
 from recstack.errors import StackError
 from recstack.local.feature_loading import load_features_once
+from tests.helpers.bundles import write_hollow_bundle
 
 
 class Silent:
@@ -25,10 +26,8 @@ class Silent:
 
 
 def publish(store: BundleStore, folder: Path, dataset: str) -> str:
-    for name in REQUIRED_FILES:
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text(dataset)
-    return store.publish(folder, dataset=dataset, models={}, metrics={}).version
+    write_hollow_bundle(folder, dataset)
+    return store.publish(folder, dataset=dataset, models={}, rankers={"dien": 1.0}, metrics={}).version
 
 
 def test_another_dataset_is_refused_before_anything_is_written(tmp_path: Path, redis_url: str) -> None:

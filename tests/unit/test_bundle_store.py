@@ -2,22 +2,21 @@
 
 import json
 import uuid
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
-from recstack.bundle import REQUIRED_FILES, BundleStore
+from recstack.bundle import BundleStore, required_files
 from recstack.errors import BundleError
+from tests.helpers.bundles import write_hollow_bundle
 
 
 @pytest.fixture
 def content(tmp_path: Path) -> Path:
     """A complete bundle folder; the bytes do not matter to the store."""
     folder = tmp_path / "content"
-    for name in REQUIRED_FILES:
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(name.encode() * 3)
+    write_hollow_bundle(folder, "three bytes, or so")
     return folder
 
 
@@ -28,18 +27,25 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> BundleStore:
     return BundleStore(f"memory://{uuid.uuid4().hex}", cache=tmp_path / "cache")
 
 
-def publish(store: BundleStore, content: Path, mark: str) -> str:
+def publish(
+    store: BundleStore,
+    content: Path,
+    mark: str,
+    rankers: Mapping[str, float] = {"dien": 1.0},
+    models: Mapping[str, str] = {"retrieval": "two_tower"},
+) -> str:
     (content / "golden.npz").write_text(mark)
-    return store.publish(content, dataset="test", models={"ranker": "dien"}, metrics={"ranking/auc": 0.8}).version
+    metrics = {"dien/auc": 0.8}
+    return store.publish(content, dataset="test", models=models, rankers=rankers, metrics=metrics).version
 
 
 def test_publish_keeps_every_byte_and_verifies(store: BundleStore, content: Path) -> None:
     version = publish(store, content, "a")
     bundle = store.open(version)
     bundle.verify()
-    for name in REQUIRED_FILES:
+    for name in required_files(["dien"]):
         assert (bundle.folder / name).read_bytes() == (content / name).read_bytes()
-    assert bundle.manifest.metrics == {"ranking/auc": 0.8}
+    assert bundle.manifest.metrics == {"dien/auc": 0.8}
     assert store.active() is None, "publishing must not activate"
 
 
@@ -65,7 +71,34 @@ def test_an_incomplete_folder_is_refused_and_leaves_nothing(store: BundleStore, 
 def test_an_empty_folder_is_refused(store: BundleStore, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(BundleError, match="incomplete"):
-        store.publish(tmp_path / "empty", dataset="test", models={}, metrics={})
+        store.publish(tmp_path / "empty", dataset="test", models={}, rankers={"dien": 1.0}, metrics={})
+
+
+def test_what_a_bundle_must_hold_depends_on_what_it_says_it_serves(store: BundleStore, content: Path) -> None:
+    with pytest.raises(BundleError, match=r"lacks rankers/dcn/config\.json"):
+        publish(store, content, "a", {"dien": 0.5, "dcn": 0.5})
+    with pytest.raises(BundleError, match=r"lacks content/config\.json, content/interactions\.npy"):
+        publish(store, content, "a", models={"retrieval": "two_tower", "content": "multimodal"})
+    write_hollow_bundle(content, rankers=["dien", "dcn"], content=True)
+    publish(store, content, "a", {"dien": 0.5, "dcn": 0.5}, {"retrieval": "two_tower", "content": "multimodal"})
+
+
+@pytest.mark.parametrize("weights", [{}, {"dien": 1.5, "dcn": -0.5}, {"dien": 1.0, "dcn": 0.0}])
+def test_weights_that_are_none_are_refused(tmp_path: Path, content: Path, weights: dict[str, float]) -> None:
+    store = BundleStore(str(tmp_path / "store"))
+    version = publish(store, content, "a")
+    path = tmp_path / "store" / version / "manifest.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"rankers": weights}))
+    with pytest.raises(BundleError, match=r"rankers: .*each above 0"):
+        store.activate(version)
+
+
+def test_another_format_is_named_whatever_else_it_holds(tmp_path: Path, content: Path) -> None:
+    store = BundleStore(str(tmp_path / "store"))
+    version = publish(store, content, "a")
+    (tmp_path / "store" / version / "manifest.json").write_text('{"format": 1, "models": "of long ago"}')
+    with pytest.raises(BundleError, match="has format 1; this version of RecStack reads format 2"):
+        store.activate(version)
 
 
 def test_an_unknown_version_names_the_known_ones(store: BundleStore, content: Path) -> None:

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from recstack.bundle import REQUIRED_FILES, Bundle, BundleStore, BundleWatcher
+from recstack.bundle import Bundle, BundleStore, BundleWatcher
 from recstack.errors import BundleError
+from tests.helpers.bundles import write_hollow_bundle
 
 
 @pytest.fixture
@@ -16,11 +17,8 @@ def store(tmp_path: Path) -> BundleStore:
 
 
 def publish(store: BundleStore, folder: Path, mark: str) -> str:
-    for name in REQUIRED_FILES:
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(mark)
-    return store.publish(folder, dataset="test", models={}, metrics={}).version
+    write_hollow_bundle(folder, mark)
+    return store.publish(folder, dataset="test", models={}, rankers={"dien": 1.0}, metrics={}).version
 
 
 def read_mark(bundle: Bundle) -> str:

@@ -6,14 +6,16 @@ from pathlib import Path
 import pytest
 import torch
 
-from recstack.errors import BundleError
+from recstack.errors import BundleError, InvalidRequestError
 from recstack.models.dien import DIEN, DIENConfig
-from recstack.models.rankers import load_ranker, save_ranker
+from recstack.models.rankers import RANKERS, load_item_vectors, load_ranker, save_ranker
+
+VECTORS = torch.arange(12.0).reshape(6, 2)
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    save_ranker(DIEN(DIENConfig(num_items=5, mlp=(8, 4))), tmp_path)
+    save_ranker(DIEN(DIENConfig(num_items=5, mlp=(8, 4))), tmp_path, VECTORS)
     return tmp_path
 
 
@@ -25,17 +27,27 @@ def edit(folder: Path, **changes: object) -> None:
 def test_weights_and_config_come_back(folder: Path) -> None:
     torch.manual_seed(3)
     model = DIEN(DIENConfig(num_items=5, mlp=(8, 4)))
-    save_ranker(model, folder)
+    save_ranker(model, folder, VECTORS)
     loaded = load_ranker(folder)
     assert loaded.config == model.config
     assert not loaded.training
     for name, value in model.state_dict().items():
         assert torch.equal(loaded.state_dict()[name], value), name
+    assert torch.equal(load_item_vectors(folder), VECTORS)
+
+
+def test_a_model_without_a_name_is_refused() -> None:
+    with pytest.raises(InvalidRequestError, match="Stranger has no name here; known are dcn, dien"):
+        RANKERS.name_of(Stranger(DIENConfig(num_items=5)))
+
+
+class Stranger(DIEN):
+    """Not registered, although its parent is."""
 
 
 def test_an_unknown_model_names_the_known_ones(folder: Path) -> None:
     edit(folder, model="transformer")
-    with pytest.raises(BundleError, match=r"'transformer'; this program knows dien"):
+    with pytest.raises(BundleError, match=r"'transformer'; this program knows dcn, dien"):
         load_ranker(folder)
 
 

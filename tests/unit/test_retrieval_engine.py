@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -17,9 +18,10 @@ from services.retrieval.channels.base import Recall, RecallQuery
 from services.retrieval.engine import NO_PROFILE, RetrievalEngine
 from services.retrieval.item_filter import ItemFilter, ItemMasks
 from services.retrieval.top_k import top_k
-from tests.helpers.retrieval_world import publish_bundle, random_model, write_bundle
+from tests.helpers.retrieval_world import publish_bundle, random_content_model, random_model, write_bundle
 
 ITEMS = 120
+NOBODY_KNOWS = 15
 ALL = [Channel.CHANNEL_TWO_TOWER, Channel.CHANNEL_ITEM_TO_ITEM, Channel.CHANNEL_POPULAR, Channel.CHANNEL_FRESH]
 
 
@@ -82,6 +84,41 @@ def test_every_answer_is_filled_filtered_distinct_and_in_order(
             assert len(result.item_ids) == min(k, allowed.sum())
 
 
+def test_cold_start_brings_the_items_without_interactions_that_suit_the_profile(tmp_path: Path) -> None:
+    store = BundleStore(str(tmp_path / "store"))
+    bundle = store.open(publish_bundle(store, tmp_path / "work", ITEMS, seed=5, content=True))
+    engine = RetrievalEngine.load(bundle, cold_start_interactions=NOBODY_KNOWS - 1)
+    engine.warm_up()
+    catalogue, model = bundle.catalogue(), random_content_model(ITEMS, seed=5)
+    cold_ids = catalogue.ids[:NOBODY_KNOWS]  # the items have 0, 1, 2, … interactions
+    profiles = np.array([[1, 3, 5, 2], [2, 6, 11, 9]], np.int64)
+    with torch.inference_mode():
+        vectors = model.encode_items(catalogue.item_table())
+        ratings = model.score_all(model.encode_profiles(torch.from_numpy(profiles)), vectors)[:, 1:].numpy()
+    answers = [
+        engine.retrieve(profile, EMPTY_HISTORY, [(Channel.CHANNEL_COLD_START, 50)], ItemFilter(cold_ids[:3])).results[0]
+        for profile in profiles
+    ]
+    for answer, expected in zip(answers, ratings[:, 3:NOBODY_KNOWS], strict=True):
+        assert answer.item_ids.tolist() == cold_ids[3:][np.argsort(-expected, kind="stable")].tolist()
+        np.testing.assert_allclose(answer.scores, np.sort(expected)[::-1], atol=1e-5)
+    assert answers[0].item_ids.tolist() != answers[1].item_ids.tolist()
+
+
+def test_a_bundle_without_a_content_model_has_no_cold_start_and_no_error(engine: RetrievalEngine) -> None:
+    (answer,) = engine.retrieve(NO_PROFILE, history([3]), [(Channel.CHANNEL_COLD_START, 5)]).results
+    assert answer.error == ""
+    assert not len(answer.item_ids)
+
+
+def test_a_content_model_of_other_items_is_refused(tmp_path: Path) -> None:
+    store = BundleStore(str(tmp_path / "store"))
+    bundle = store.open(publish_bundle(store, tmp_path / "work", ITEMS, content=True))
+    np.save(bundle.folder / "content/interactions.npy", np.zeros(ITEMS - 1, np.int64))
+    with pytest.raises(BundleError, match=f"{ITEMS} item vectors and {ITEMS - 1} interaction counts for {ITEMS} items"):
+        RetrievalEngine.load(bundle)
+
+
 @pytest.mark.parametrize("length", [0, 1, 7, 60])
 def test_two_tower_recalls_what_the_model_says(bundle: Bundle, engine: RetrievalEngine, length: int) -> None:
     catalogue = bundle.catalogue()
@@ -130,7 +167,7 @@ def test_a_failing_channel_reports_and_leaves_the_others_alone(
     bundle: Bundle, engine: RetrievalEngine, error: Exception, reason: str
 ) -> None:
     channels = {**engine._channels, Channel.CHANNEL_TWO_TOWER: Broken(error)}
-    broken = RetrievalEngine(bundle.catalogue(), engine._index, channels, "broken")
+    broken = RetrievalEngine(bundle.catalogue(), engine._users, engine._index, channels, "broken")
     failed, popular = broken.retrieve(
         NO_PROFILE, EMPTY_HISTORY, [(Channel.CHANNEL_TWO_TOWER, 5), (Channel.CHANNEL_POPULAR, 5)]
     ).results

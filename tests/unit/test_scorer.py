@@ -1,17 +1,21 @@
 """The scorer: what a query's scores depend on, and that a bundle's folder gives the same scores."""
 
-from pathlib import Path
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
+from recstack.bundle import BundleStore
 from recstack.errors import BundleError
 from recstack.features.batch import EMPTY_HISTORY, History
 from recstack.features.catalogue import Catalogue
+from recstack.features.users import UserIndex
+from recstack.models.blend import Blend, Member
 from recstack.models.dien import DIEN, DIENConfig
-from recstack.models.rankers import save_ranker
+from recstack.models.ranker import Prediction, Ranker
 from services.ranking.scorer import RankQuery, Scorer
+from tests.helpers import ranking_bundles
 
 ITEMS = 40
 MAX_HISTORY = 6
@@ -37,9 +41,14 @@ def model() -> DIEN:
     return model
 
 
+def member(model: Ranker, catalogue: Catalogue, weight: float = 1.0) -> Member:
+    with torch.inference_mode():
+        return Member(model, model.encode_items(catalogue.item_table()), weight)
+
+
 @pytest.fixture(scope="module")
 def scorer(model: DIEN, catalogue: Catalogue) -> Scorer:
-    return Scorer(model, catalogue)
+    return Scorer(Blend({"dien": member(model, catalogue)}), catalogue, UserIndex(np.arange(1, 9)))
 
 
 def query(catalogue: Catalogue, steps: int, candidates: int, seed: int = 0) -> RankQuery:
@@ -155,19 +164,75 @@ def test_no_queries_no_scores(scorer: Scorer) -> None:
     assert scorer.score([]) == []
 
 
-def test_a_bundle_folder_gives_the_same_scores(
-    model: DIEN, scorer: Scorer, catalogue: Catalogue, tmp_path: Path
-) -> None:
-    save_ranker(model, tmp_path / "ranking")
-    catalogue.save(tmp_path / "catalogue.npz")
-    loaded = Scorer.load(tmp_path)
-    loaded.warm_up()
-    asked = query(catalogue, 5, 20)
-    np.testing.assert_array_equal(loaded.score([asked])[0], scorer.score([asked])[0])
-    assert loaded.max_history == MAX_HISTORY
-
-
-def test_a_ranker_of_another_catalogue_is_refused(model: DIEN, catalogue: Catalogue) -> None:
+def test_a_ranker_of_another_catalogue_or_of_other_users_is_refused(model: DIEN, catalogue: Catalogue) -> None:
     fewer = Catalogue(catalogue.ids[:-1], catalogue.years[:-1], catalogue.genres[:-1], catalogue.popularity[:-1])
-    with pytest.raises(BundleError, match=r"knows 40 items, the catalogue has 39"):
-        Scorer(model, fewer)
+    with pytest.raises(BundleError, match=r"ranker dien knows {'items': 40, .*the bundle has {'items': 39"):
+        Scorer(Blend({"dien": member(model, catalogue)}), fewer, UserIndex(np.arange(1, 9)))
+    known = ranking_bundles.random_catalogue()
+    by_id = member(ranking_bundles.random_ranker("simple_cf"), known)
+    with pytest.raises(BundleError, match=r"'users': 30}, the bundle has .*'users': 8}"):
+        Scorer(Blend({"simple_cf": by_id}), known, UserIndex(np.arange(1, 9)))
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Scorer]:
+    """Bundles of single rankers and of a blend, loaded from their store."""
+    folder = tmp_path_factory.mktemp("served")
+    store = BundleStore(str(folder / "store"))
+    dien, by_id = ranking_bundles.random_ranker("dien"), ranking_bundles.random_ranker("simple_cf_binary")
+    rating = ranking_bundles.random_ranker("simple_cf")
+    versions = {
+        "dien": ranking_bundles.publish_bundle(store, folder / "a", rankers={"dien": dien}),
+        "by_id": ranking_bundles.publish_bundle(store, folder / "b", rankers={"simple_cf": by_id}),
+        "rating": ranking_bundles.publish_bundle(store, folder / "c", rankers={"simple_cf": rating}),
+        "blend": ranking_bundles.publish_bundle(
+            store, folder / "d", rankers={"dien": dien, "simple_cf": by_id}, weights={"dien": 0.75, "simple_cf": 0.25}
+        ),
+    }
+    return {name: Scorer.load(store.open(version)) for name, version in versions.items()}
+
+
+def test_a_blend_is_the_weighted_sum_of_its_rankers_raw_scores(served: dict[str, Scorer]) -> None:
+    asked = replace(query(ranking_bundles.random_catalogue(), 5, 20), user_id=7)
+    dien, by_id, blend = (served[name].score([asked])[0].astype(float) for name in ("dien", "by_id", "blend"))
+    total = 0.75 * np.log(dien / (1 - dien)) + 0.25 * np.log(by_id / (1 - by_id))
+    np.testing.assert_allclose(blend, 1 / (1 + np.exp(-total)), atol=1e-5)
+    assert np.abs(dien - by_id).max() > 0.05
+    assert served["blend"].max_history == ranking_bundles.MAX_HISTORY
+    assert served["by_id"].max_history == 0
+
+
+def test_a_ranker_that_knows_users_by_id_is_given_the_id(served: dict[str, Scorer]) -> None:
+    asked = query(ranking_bundles.random_catalogue(), 5, 20)
+    seventh, eighth, stranger, nobody = served["by_id"].score(
+        [replace(asked, user_id=user_id) for user_id in (7, 8, 999, 0)]
+    )
+    assert np.abs(seventh - eighth).max() > 1e-3
+    np.testing.assert_array_equal(stranger, nobody)
+    _, influences = served["by_id"].attribute(replace(asked, user_id=7))
+    assert influences.shape == (20, 5)
+    assert not influences.any(), "it reads no history"
+
+
+def test_ratings_are_ratings(served: dict[str, Scorer]) -> None:
+    assert served["rating"].prediction is Prediction.RATING
+    served["rating"].warm_up()
+    (ratings,) = served["rating"].score([replace(query(ranking_bundles.random_catalogue(), 5, 50), user_id=3)])
+    assert ratings.min() >= 1
+    assert ratings.max() <= 5
+    assert ratings.mean() > 2
+
+
+def test_probabilities_and_ratings_do_not_blend(catalogue: Catalogue, model: DIEN) -> None:
+    known = ranking_bundles.random_catalogue()
+    rating = member(ranking_bundles.random_ranker("simple_cf"), known, 0.5)
+    with pytest.raises(BundleError, match="must predict one kind of thing: dien a like, simple_cf a rating"):
+        Blend({"dien": member(ranking_bundles.random_ranker("dien"), known, 0.5), "simple_cf": rating})
+
+
+def test_a_bundle_gives_the_same_scores_as_the_models_it_was_made_of(served: dict[str, Scorer]) -> None:
+    known = ranking_bundles.random_catalogue()
+    dien = Blend({"dien": member(ranking_bundles.random_ranker("dien"), known)})
+    asked = query(known, 5, 20)
+    offline = Scorer(dien, known, UserIndex(np.array(ranking_bundles.USER_IDS))).score([asked])[0]
+    np.testing.assert_array_equal(served["dien"].score([asked])[0], offline)

@@ -11,13 +11,14 @@ from numpy.typing import NDArray
 class RecallQuery:
     """A user as the channels see it.
 
-    profile: [4] int64 ids (gender, age, occupation, region). Catalogue rows and ratings (0 = none) of the known
-    history items, parallel, oldest first.
+    user: user index, 0 unknown. profile: [4] int64 ids (gender, age, occupation, region). Catalogue rows and ratings
+    (0 = none) of the known history items, parallel, oldest first.
     """
 
     profile: NDArray[np.int64]
     history_rows: NDArray[np.int64]
     history_ratings: NDArray[np.float32]
+    user: int = 0
 
 
 def _no_rows() -> NDArray[np.int64]:
@@ -34,6 +35,10 @@ class Recall:
     rows: NDArray[np.int64]
     scores: NDArray[np.float32]
     seed_rows: NDArray[np.int64] = field(default_factory=_no_rows)
+
+
+NOTHING = Recall(_no_rows(), np.empty(0, np.float32))
+"""What a channel brings that has nothing to go by."""
 
 
 class RecallChannel(Protocol):

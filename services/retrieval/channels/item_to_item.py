@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recstack.features.schema import LIKED_FROM
-from services.retrieval.channels.base import Recall, RecallQuery
+from services.retrieval.channels.base import NOTHING, Recall, RecallQuery
 from services.retrieval.item_index import ItemIndex
 
 MAX_SEEDS = 10
@@ -34,7 +34,7 @@ class ItemToItemChannel:
         """The k allowed items nearest to any seed, with that seed; none of the seeds, and nothing without seeds."""
         seeds = seed_rows(query)
         if not len(seeds):
-            return Recall(np.empty(0, np.int64), np.empty(0, np.float32))
+            return NOTHING
         without_seeds = allowed.copy()
         without_seeds[seeds] = False
         rows, similarities, seed_of = self._index.search_any(self._index.vectors[seeds], k, without_seeds)

@@ -6,18 +6,18 @@ from numpy.typing import NDArray
 
 from recstack.features.batch import user_batch
 from recstack.features.catalogue import Catalogue
-from recstack.models.two_tower import TwoTower
+from recstack.models.retriever import Retriever
 from services.retrieval.channels.base import Recall, RecallQuery
 from services.retrieval.item_index import ItemIndex
 
 
 class TwoTowerChannel:
-    """Items with the highest cosine to the user vector, which is the score.
+    """Items with the highest dot product with the user vector, which is the score (up to a factor that all share).
 
     model: in eval mode; it is moved to `device`.
     """
 
-    def __init__(self, model: TwoTower, catalogue: Catalogue, index: ItemIndex, device: torch.device) -> None:
+    def __init__(self, model: Retriever, catalogue: Catalogue, index: ItemIndex, device: torch.device) -> None:
         self._model = model.to(device)
         self._index = index
         self._device = device
@@ -26,13 +26,19 @@ class TwoTowerChannel:
             self._history_items_IW = model.history_items(catalogue.item_table().to(device))
 
     def user_vector(self, query: RecallQuery) -> NDArray[np.float32]:
-        """[D] unit vector of the user; without a history it comes from the profile alone."""
+        """[D] vector of the user in the index's space; without a history it comes from the profile alone."""
         max_history = self._model.config.max_history
-        batch = user_batch(query.profile[None, :], [query.history_rows + 1], [query.history_ratings], max_history)
+        batch = user_batch(
+            query.profile[None, :],
+            [query.history_rows + 1],
+            [query.history_ratings],
+            max_history,
+            np.array([query.user], np.int64),
+        )
         with torch.inference_mode():
             vectors_BD = self._model.encode_users_from(batch.to(self._device), self._history_items_IW)
-            vector_D: NDArray[np.float32] = vectors_BD[0].float().cpu().numpy()
-        return vector_D
+            vector: NDArray[np.float32] = vectors_BD[0].float().cpu().numpy()
+        return np.pad(vector, (0, self._index.vectors.shape[1] - len(vector)))
 
     def recall(self, query: RecallQuery, k: int, allowed: NDArray[np.bool_]) -> Recall:
         """The k allowed items nearest to the user."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from recstack.bundle.manifest import MANIFEST_NAME, REQUIRED_FILES, FileEntry, Manifest
+from recstack.bundle.manifest import MANIFEST_NAME, FileEntry, Manifest
 from recstack.errors import BundleError
 from recstack.features.schema import SCHEMA
 
@@ -43,7 +43,7 @@ class Bundle:
                 f"bundle {version} was made for feature schema {self.manifest.schema_hash}, this program has "
                 f"{schema_hash}; train and publish again with this version of RecStack"
             )
-        missing = [name for name in REQUIRED_FILES if name not in self.manifest.files]
+        missing = [name for name in self.manifest.required_files if name not in self.manifest.files]
         if missing:
             raise BundleError(f"bundle {version} is incomplete: its manifest lacks {', '.join(missing)}")
         for name, expected in self.manifest.files.items():

@@ -43,11 +43,18 @@ class BundleStore:
         return cls(settings.bundle_store, settings.home / "cache" / "bundles")
 
     def publish(
-        self, folder: Path, *, dataset: str, models: Mapping[str, str], metrics: Mapping[str, float]
+        self,
+        folder: Path,
+        *,
+        dataset: str,
+        models: Mapping[str, str],
+        rankers: Mapping[str, float],
+        metrics: Mapping[str, float],
     ) -> Manifest:
         """Copy `folder` into the store as a new version. It is not active until `activate`.
 
-        Raises BundleError when a required file is missing; then nothing is left in the store.
+        models, rankers and metrics are those of `Manifest`. Raises BundleError when a required file is missing; then
+        nothing is left in the store.
         """
         paths = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != MANIFEST_NAME)
         files = {path.relative_to(folder).as_posix(): FileEntry.of(path) for path in paths}
@@ -60,6 +67,7 @@ class BundleStore:
             dataset=dataset,
             git_revision=git_revision(),
             models=dict(models),
+            rankers=dict(rankers),
             metrics=dict(metrics),
             files=files,
         )

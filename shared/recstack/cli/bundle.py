@@ -33,7 +33,7 @@ def list_bundles() -> None:
             "*" if manifest.version == active else "",
             manifest.version,  # it begins with the time of publishing
             manifest.dataset,
-            ", ".join(manifest.models.values()),
+            ", ".join([*manifest.models.values(), *manifest.rankers]),
             _size(manifest),
         )
     console.print(table)
@@ -41,7 +41,7 @@ def list_bundles() -> None:
 
 @app.command()
 def show(version: VersionArgument = "") -> None:
-    """Show a bundle's origin, metrics and files."""
+    """Show a bundle's origin, models, metrics and files."""
     store, console = _store(), stdout()
     manifest = store.open(version or _active(store)).manifest
     facts = plain_table("bundle", manifest.version)
@@ -49,6 +49,7 @@ def show(version: VersionArgument = "") -> None:
     facts.add_row("created (UTC)", _created(manifest))
     facts.add_row("dataset", manifest.dataset)
     facts.add_row("models", ", ".join(f"{role}: {name}" for role, name in manifest.models.items()))
+    facts.add_row("rankers", " + ".join(f"{name} {weight:.3g}" for name, weight in manifest.rankers.items()))
     facts.add_row("schema", manifest.schema_hash)
     facts.add_row("code", manifest.git_revision)
     console.print(facts)
@@ -81,7 +82,9 @@ def publish(
     bundle, store = Bundle.open(folder), _store()
     bundle.verify()
     origin = bundle.manifest
-    manifest = store.publish(folder, dataset=origin.dataset, models=origin.models, metrics=origin.metrics)
+    manifest = store.publish(
+        folder, dataset=origin.dataset, models=origin.models, rankers=origin.rankers, metrics=origin.metrics
+    )
     if activate:
         store.activate(manifest.version)
     state = "and active" if activate else f"serve it with: recstack bundle activate {manifest.version}"

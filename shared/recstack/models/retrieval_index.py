@@ -24,6 +24,25 @@ GRAPH_BUILD_BREADTH = 200
 """Candidates looked at per insertion (efConstruction in the same paper)."""
 
 
+UNIT_TOLERANCE = 1e-3
+"""How far from 1 the length of a unit vector may be."""
+
+
+def unit_vectors(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Item vectors [I, D] as vectors of unit length that rank alike: themselves, or [I, D+1] if lengths differ.
+
+    All are divided by the greatest length, and what each then lacks to 1 goes into a column of its own. A user vector
+    has 0 there, so its dot product with an item is what it was, divided by that length (Bachrach et al., Speeding Up
+    the Xbox Recommender System Using a Euclidean Transformation for Inner-Product Spaces, 2014).
+    """
+    lengths = np.linalg.norm(vectors, axis=1)
+    if np.allclose(lengths, 1.0, atol=UNIT_TOLERANCE) or not np.isfinite(lengths).all() or not lengths.max():
+        return vectors  # what cannot be scaled is for `build_index` to refuse
+    scaled = vectors / lengths.max()
+    lacking = np.sqrt(np.maximum(0.0, 1.0 - np.square(scaled).sum(axis=1, keepdims=True)))
+    return np.concatenate([scaled, lacking], axis=1).astype(np.float32)
+
+
 def build_index(vectors: NDArray[np.float32], *, exact_items: int = EXACT_ITEMS) -> faiss.Index:
     """Index unit vectors [I, D] in row order: exact up to `exact_items` rows, an HNSW graph above.
 
@@ -35,7 +54,7 @@ def build_index(vectors: NDArray[np.float32], *, exact_items: int = EXACT_ITEMS)
             "with at least one item"
         )
     lengths = np.linalg.norm(vectors, axis=1)
-    if not np.allclose(lengths, 1.0, atol=1e-3):  # also False for NaN
+    if not np.allclose(lengths, 1.0, atol=UNIT_TOLERANCE):  # also False for NaN
         worst = int(np.argmax(np.where(np.isfinite(lengths), np.abs(lengths - 1.0), np.inf)))
         raise BundleError(f"item vector {worst} has length {lengths[worst]}; all must be normalised to 1")
     if len(vectors) <= exact_items:

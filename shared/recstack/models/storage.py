@@ -1,7 +1,9 @@
 """Models on disk: `config.json` (the config dataclass, plus the model's name) and `model.safetensors`. No pickle."""
 
 import json
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
+from importlib import import_module
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,6 +16,35 @@ from recstack.errors import BundleError, InvalidRequestError
 ModelT = TypeVar("ModelT", bound=nn.Module)
 
 
+class ModelRegistry(Mapping[str, tuple[type[ModelT], type[Any]]]):
+    """Model and config classes by name, imported when one is asked for.
+
+    places: name -> "module:Model:Config", for example "recstack.models.dien:DIEN:DIENConfig".
+    """
+
+    def __init__(self, places: Mapping[str, str]) -> None:
+        self._places = places
+
+    def __getitem__(self, name: str) -> tuple[type[ModelT], type[Any]]:
+        module, model, config = self._places[name].split(":")
+        found = import_module(module)
+        return getattr(found, model), getattr(found, config)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._places)
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def name_of(self, model: ModelT) -> str:
+        """The name of a model's class; InvalidRequestError when the registry has none."""
+        place = f"{type(model).__module__}:{type(model).__name__}:"
+        for name, known in self._places.items():
+            if known.startswith(place):
+                return name
+        raise InvalidRequestError(f"{type(model).__name__} has no name here; known are {', '.join(sorted(self))}")
+
+
 def save_model(folder: Path, name: str, model: nn.Module) -> None:
     """Write a model whose `config` is a dataclass into `folder` under `name`, for example "dien"."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -23,7 +54,7 @@ def save_model(folder: Path, name: str, model: nn.Module) -> None:
     save_file(weights, folder / "model.safetensors")
 
 
-def load_model(folder: Path, known: dict[str, tuple[type[ModelT], type[Any]]]) -> ModelT:
+def load_model(folder: Path, known: Mapping[str, tuple[type[ModelT], type[Any]]]) -> ModelT:
     """Read what `save_model` wrote: the model in eval mode, on the CPU.
 
     known: name -> (model class, config class). BundleError when the name is unknown or the weights do not fit.

@@ -4,11 +4,18 @@ from collections.abc import Sized
 
 from recstack.errors import InvalidRequestError
 
+MAX_ID = 2**63 - 1
+
 
 def check_range(field: str, value: int | float, low: int | float, high: int | float) -> None:
     """Require low <= value <= high."""
     if not low <= value <= high:
         raise InvalidRequestError(f"{field} is {value}; it must be between {low} and {high}")
+
+
+def check_user_id(user_id: int) -> None:
+    """Require a user id >= 0."""
+    check_range("user_id", user_id, 0, MAX_ID)
 
 
 def check_count(field: str, values: Sized, low: int, high: int) -> None:

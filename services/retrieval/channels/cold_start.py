@@ -1,0 +1,67 @@
+"""Items that hardly anybody has seen yet, by what they are: no interaction is needed to be found here."""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from recstack.bundle import CONTENT, Bundle
+from recstack.errors import BundleError
+from recstack.models.multimodal import Multimodal
+from recstack.models.rankers import load_item_vectors, load_ranker
+from services.retrieval.channels.base import NOTHING, Recall, RecallChannel, RecallQuery
+from services.retrieval.top_k import top_k
+
+
+class ColdStartChannel:
+    """The items with at most `at_most` interactions; the score is the rating that the content model expects.
+
+    model: in eval mode, knows users by profile alone. item_vectors_IE: its vectors [I+1, E], unknown item first.
+    interactions [I]: how many each item had when the bundle was published.
+    """
+
+    def __init__(
+        self,
+        model: Multimodal,
+        item_vectors_IE: torch.Tensor,
+        interactions: NDArray[np.int64],
+        at_most: int,
+        device: torch.device,
+    ) -> None:
+        self._model = model.to(device)
+        self._device = device
+        self._rows = np.flatnonzero(interactions <= at_most)
+        self._vectors_CE = item_vectors_IE[1:][torch.from_numpy(self._rows)].to(device)
+
+    def recall(self, query: RecallQuery, k: int, allowed: NDArray[np.bool_]) -> Recall:
+        """The k allowed items with the highest expected rating."""
+        profile_14 = torch.from_numpy(query.profile[None]).to(self._device)
+        with torch.inference_mode():
+            state = self._model.encode_profiles(profile_14)
+            ratings: NDArray[np.float32] = self._model.score_all(state, self._vectors_CE)[0].float().cpu().numpy()
+        best = top_k(ratings, k, allowed[self._rows])
+        return Recall(self._rows[best], ratings[best])
+
+
+class NoColdStart:
+    """Stands in where a bundle has no content model."""
+
+    def recall(self, query: RecallQuery, k: int, allowed: NDArray[np.bool_]) -> Recall:
+        """Nothing."""
+        return NOTHING
+
+
+def cold_start_channel(bundle: Bundle, items: int, at_most: int, device: torch.device) -> RecallChannel:
+    """The channel of a bundle with `items` items; BundleError when its content model does not fit them."""
+    if CONTENT not in bundle.manifest.models:
+        return NoColdStart()
+    folder = bundle.folder / CONTENT
+    model, item_vectors_IE = load_ranker(folder), load_item_vectors(folder)
+    interactions = np.load(folder / "interactions.npy", allow_pickle=False)
+    if not isinstance(model, Multimodal):
+        raise BundleError(f"{folder} holds a {type(model).__name__}, expected a Multimodal; publish the bundle again")
+    if not len(item_vectors_IE) - 1 == len(interactions) == items:
+        raise BundleError(
+            f"{folder} has {len(item_vectors_IE) - 1} item vectors and {len(interactions)} interaction counts for "
+            f"{items} items; publish the bundle again"
+        )
+    return ColdStartChannel(model, item_vectors_IE, interactions, at_most, device)

@@ -1,0 +1,179 @@
+"""From "train these models" to the models of a bundle: what is trained, what is taken over, which ranker serves."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+
+from recstack.bundle import CONTENT, RETRIEVAL, Bundle, BundleStore, ranker_folder
+from recstack.data import Dataset, RowSplit
+from recstack.errors import BundleError, InvalidRequestError
+from recstack.models.multimodal import Multimodal
+from recstack.models.ranker import Ranker
+from recstack.models.rankers import load_ranker
+from recstack.models.retriever import Retriever
+from recstack.models.retrievers import load_retriever
+from services.trainer.publish import Models
+from services.trainer.ranker_choice import check_ranker_option, choose_rankers
+from services.trainer.trainers import TRAINERS, Role, Trainer, find_trainer
+
+DEFAULT_MODELS = ("two_tower", "multimodal", "dien", "dcn")
+QUICK_MODELS = ("two_tower", "dien")
+"""What `recstack train` trains when no model is named; the quick preset does with the two that it cannot do without."""
+
+
+@dataclass(frozen=True, slots=True)
+class Training:
+    """One model to train, and how."""
+
+    trainer: Trainer
+    preset: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to train, which ranker is to serve, and the bundle that the other models come from."""
+
+    trainings: tuple[Training, ...]
+    ranker: str
+    base: Bundle | None
+
+    def names(self, role: Role) -> list[str]:
+        """The models of a role that are trained."""
+        return [training.trainer.name for training in self.trainings if training.trainer.role is role]
+
+
+def trainings_of(models: Sequence[str], preset: str) -> tuple[Training, ...]:
+    """The trainings that were asked for; without models the default set. InvalidRequestError for unknown names."""
+    names = models or (QUICK_MODELS if preset == "quick" else DEFAULT_MODELS)
+    trainers = {trainer.name: trainer for trainer in map(find_trainer, names)}
+    return tuple(Training(trainer, trainer.preset(preset)) for trainer in trainers.values())
+
+
+def make_plan(
+    trainings: tuple[Training, ...], *, whole: bool, ranker: str, store: BundleStore, dataset: Dataset
+) -> Plan:
+    """Check that a bundle can come of it, before anything is trained.
+
+    whole: nothing is taken over from the active bundle. ranker: "auto", "blend" or a ranker's name. Raises
+    InvalidRequestError where a part would be missing, BundleError where the active bundle is one of other data.
+    """
+    ranker = ranker.replace("-", "_")
+    plan = Plan(trainings, ranker, None if whole else _active(store))
+    if plan.base is not None:
+        _require_same_data(plan.base, dataset)
+    elif not plan.names(Role.RETRIEVAL):
+        raise InvalidRequestError(
+            f"a bundle needs a retrieval model; none is trained, and no bundle is active in {store.url} to take it "
+            "from. Train everything first: recstack train"
+        )
+    check_ranker_option(ranker, _available(plan))
+    return plan
+
+
+def run_plan(
+    plan: Plan,
+    dataset: Dataset,
+    split: RowSplit,
+    train: Callable[[Training], tuple[Any, dict[str, float]]],
+    console: Console,
+) -> tuple[Models, dict[str, float]]:
+    """Train what is to be trained, load the rest, choose the ranker: the models, on the CPU, and their metrics.
+
+    train: trains one model; returns it with its metrics by name.
+    """
+    retriever: Retriever | None = None
+    content: Multimodal | None = None
+    rankers: dict[str, Ranker] = {}
+    metrics: dict[str, float] = {}
+    for training in plan.trainings:
+        name, role = training.trainer.name, training.trainer.role
+        model, found = train(training)
+        metrics |= {f"{name}/{metric}": value for metric, value in found.items()}
+        model = model.cpu().eval()
+        if role is Role.RETRIEVAL:
+            retriever = model
+        elif role is Role.CONTENT:
+            content = model
+        else:
+            rankers[name] = model
+    if plan.base is not None:
+        folder, manifest = plan.base.folder, plan.base.manifest
+        retriever = retriever or load_retriever(folder / RETRIEVAL)
+        if content is None and CONTENT in manifest.models:
+            loaded = load_ranker(folder / CONTENT)
+            assert isinstance(loaded, Multimodal), "the content model of a verified bundle"
+            content = loaded
+        rankers = {name: load_ranker(folder / ranker_folder(name)) for name in manifest.held_rankers} | rankers
+        trained = {training.trainer.name for training in plan.trainings}
+        taken = {name: value for name, value in manifest.metrics.items() if name.split("/")[0] in TRAINERS}
+        metrics = {name: value for name, value in taken.items() if name.split("/")[0] not in trained} | metrics
+    assert retriever is not None, "make_plan made sure of it"
+    if plan.ranker == "multimodal" and content is not None:
+        rankers["multimodal"] = content
+    choice = choose_rankers(plan.ranker, rankers, dataset, split)
+    console.print(f"Ranker: {choice.reason}", highlight=False)
+    return Models(
+        retriever=retriever, rankers=rankers, weights=choice.weights, content=content
+    ), metrics | choice.metrics
+
+
+def train_one(
+    training: Training,
+    dataset: Dataset,
+    split: RowSplit,
+    folder: Path,
+    *,
+    device: str,
+    seed: int,
+    workers: int,
+    console: Console,
+) -> tuple[Any, dict[str, float]]:
+    """Train one model in a folder of its own; an interrupted run there goes on."""
+    model, result = training.trainer.train(
+        dataset,
+        split,
+        training.preset,
+        folder / training.trainer.name,
+        device=device,
+        seed=seed,
+        console=console,
+        workers=workers,
+    )
+    metrics = {f"validation_{name}": value for name, value in result.metrics.items()}
+    return model, metrics | {"seconds": result.seconds}
+
+
+def _available(plan: Plan) -> set[str]:
+    """Rankers that can serve: those to be trained, and those of the base."""
+    available = set(plan.names(Role.RANKER))
+    held = () if plan.base is None else plan.base.manifest.held_rankers
+    if plan.names(Role.CONTENT) or (plan.base is not None and CONTENT in plan.base.manifest.models):
+        available |= {"multimodal"} if plan.ranker == "multimodal" else set()
+    return available | set(held)
+
+
+def _active(store: BundleStore) -> Bundle | None:
+    version = store.active()
+    if version is None:
+        return None
+    bundle = store.open(version)
+    bundle.verify()
+    return bundle
+
+
+def _require_same_data(base: Bundle, dataset: Dataset) -> None:
+    version, trained_on = base.manifest.version, base.manifest.dataset
+    if trained_on != dataset.name:
+        raise BundleError(
+            f"the other models would come from the active bundle {version}, which was trained on {trained_on}, the "
+            f"data given is {dataset.name}; train everything: recstack train"
+        )
+    if not np.array_equal(base.catalogue().ids, dataset.items.ids):
+        raise BundleError(
+            f"the other models would come from the active bundle {version}, which has other items than the data "
+            "given; train everything: recstack train"
+        )
