@@ -1,0 +1,148 @@
+"""Training of the multimodal rating predictor, and the split that holds items out."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from rich.console import Console
+
+from recstack.data.dataset import Dataset
+from recstack.data.splits import RowSplit
+from recstack.features.content import ItemContent, TitleVocabulary, item_content
+from recstack.models.devices import resolve_device
+from recstack.models.multimodal import Multimodal, encode_content
+from recstack.models.multimodal_config import MultimodalConfig
+from services.trainer.fit import ALONE, FitConfig, FitResult, Loss, Worker, seed_everything, train
+from services.trainer.tasks.multimodal_batches import ItemEpoch, ItemRatings, RatingCells
+
+VALIDATION_ITEMS = 512
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MultimodalPreset:
+    """How a multimodal model is trained. model: fields of `MultimodalConfig` that differ from its defaults; the
+    catalogue's size and vocabulary come from the data. batch_items: items per step, with all their ratings."""
+
+    fit: FitConfig
+    model: Mapping[str, object] = field(default_factory=dict)
+    batch_items: int = 128
+    word_titles: int = 5
+
+
+MULTIMODAL_PRESETS: dict[str, MultimodalPreset] = {
+    "quick": MultimodalPreset(fit=FitConfig(epochs=8, learning_rate=3e-3, weight_decay=0.05, average_decay=0.98)),
+    "full": MultimodalPreset(
+        fit=FitConfig(epochs=40, learning_rate=3e-3, weight_decay=0.05, average_decay=0.995, patience=10)
+    ),
+    "notebook": MultimodalPreset(
+        fit=FitConfig(epochs=30, learning_rate=1e-3, patience=5),
+        model={"form": "notebook", "modalities": ("genres", "title", "poster"), "widths": (2, 3, 4, 5), "filters": 8},
+    ),
+}
+
+
+class MultimodalTask:
+    """Multimodal model with the ratings of a split; implements `services.trainer.fit.Task`."""
+
+    name = "multimodal"
+    metric_name = "mse"
+    lower_is_better = True
+
+    def __init__(
+        self, dataset: Dataset, split: RowSplit, preset: MultimodalPreset, device: torch.device, seed: int
+    ) -> None:
+        self._preset, self._seed, self._device = preset, seed, device
+        self._dataset_name = dataset.name
+        vocabulary = TitleVocabulary.build(dataset.items.titles, preset.word_titles)
+        config = MultimodalConfig(num_items=len(dataset.items.ids), vocabulary=vocabulary.words, **preset.model)
+        self.content: ItemContent = item_content(dataset, vocabulary, config.ngram_buckets).to(device)
+        self._ratings = ItemRatings(dataset, split.train)
+        self._validation = ItemRatings(dataset, split.validation)
+        self._profiles_P4 = self._ratings.profiles_P4.to(device)
+        seed_everything(seed)
+        self.model = Multimodal(config).to(device)
+        self.model.start_at(float(dataset.events.rating[split.train].mean()))
+
+    def identity(self) -> Mapping[str, object]:
+        """Preset, seed and data."""
+        return {
+            "preset": asdict(self._preset),
+            "seed": self._seed,
+            "dataset": self._dataset_name,
+            "train": len(self._ratings),
+            "validation": len(self._validation),
+        }
+
+    def batches(self, epoch: int, worker: Worker = ALONE) -> ItemEpoch:
+        """Every item that has training ratings, with all of them."""
+        return ItemEpoch(self._ratings, self._preset.batch_items, (self._seed, epoch), worker)
+
+    def samples(self, batch: RatingCells) -> int:
+        """Ratings."""
+        return int(batch.counts_PN.sum())
+
+    def loss(self, batch: RatingCells) -> Loss:
+        """Mean squared error over the batch's ratings."""
+        batch = batch.to(self._device)
+        content = self.content.rows(batch.items_N)
+        state = self.model.encode_profiles(self._profiles_P4)
+        general_IE, remembered_IE = self.model.encode_parts(content)
+        total = batch.squared_error(self.model.score_all(state, general_IE))
+        if remembered_IE is not None:
+            corrected_PN = self.model.score_all(state, general_IE.detach() + remembered_IE)
+            total = (total + batch.squared_error(corrected_PN)) / 2
+        # Divided by what a batch of this size holds on average, so that all ratings of an epoch count the same.
+        expected = len(self._ratings) / len(self._ratings.rated) * len(batch.items_N)
+        return Loss(total, expected)
+
+    def validate(self) -> dict[str, float]:
+        """Mean squared error and its root on the validation ratings, predictions clipped to 1..5."""
+        vectors_IE = encode_content(self.model, self.content)
+        state = self.model.encode_profiles(self._profiles_P4)
+        total = 0.0
+        for start in range(0, len(self._validation.rated), VALIDATION_ITEMS):
+            cells = self._validation.cells(self._validation.rated[start : start + VALIDATION_ITEMS]).to(self._device)
+            ratings_PN = self.model.predict(self.model.score_all(state, vectors_IE[cells.items_N]))
+            total += cells.squared_error(ratings_PN).item()
+        mse = total / len(self._validation)
+        return {"mse": mse, "rmse": math.sqrt(mse)}
+
+
+def train_multimodal(
+    dataset: Dataset,
+    split: RowSplit,
+    preset: MultimodalPreset,
+    run_dir: Path,
+    device: str = "auto",
+    seed: int = 0,
+    console: Console | None = None,
+    workers: int = 1,
+) -> tuple[Multimodal, FitResult]:
+    """Train a multimodal model; an interrupted run in `run_dir` goes on. The model has its best weights."""
+
+    def make_task() -> MultimodalTask:
+        return MultimodalTask(dataset, split, preset, resolve_device(device), seed)
+
+    task, result = train(make_task, replace(preset.fit, seed=seed), run_dir, console, workers)
+    return task.model, result
+
+
+def content_of(model: Multimodal, dataset: Dataset) -> ItemContent:
+    """The content of a dataset's items as `model` reads it, which may have items that the model never saw."""
+    return item_content(dataset, TitleVocabulary(model.config.vocabulary), model.config.ngram_buckets)
+
+
+def held_out_items(dataset: Dataset, share: float = 0.1, seed: int = 0) -> RowSplit:
+    """Hold items out with all their ratings: `share` of the rated items for test and as many for validation."""
+    items = np.unique(dataset.events.item)
+    count = max(1, round(share * len(items)))
+    drawn = np.random.default_rng(seed).permutation(items)
+    part = np.zeros(len(dataset.items.ids), np.int8)
+    part[drawn[:count]], part[drawn[count : 2 * count]] = 2, 1
+    train_rows, validation_rows, test_rows = (
+        np.flatnonzero(part[dataset.events.item] == number).astype(np.int64) for number in range(3)
+    )
+    return RowSplit(train_rows, validation_rows, test_rows, temporal=False)

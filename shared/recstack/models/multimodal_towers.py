@@ -1,0 +1,204 @@
+"""The towers of the multimodal model, in the notebook's form and in the full one.
+
+Shape legend: B users, I items, E vector of a user or item, H hidden units, F features of a modality, G n-grams.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from recstack.features.catalogue import NUM_YEAR_BUCKETS
+from recstack.features.content import FIRST_WORD, ItemContent
+from recstack.features.schema import AGE_BANDS, GENRES, NUM_OCCUPATIONS, PROFILE_SIZES
+from recstack.models.layers import embedding
+from recstack.models.multimodal_config import MultimodalConfig
+from recstack.models.poster_cnn import PosterCNN
+from recstack.models.ranker import MAX_RATING
+from recstack.models.text_cnn import TextCNN
+
+NOTEBOOK_EMBEDDING, NOTEBOOK_WIDTH = 16, 200
+NOTEBOOK_PROFILE_SIZES = (2, AGE_BANDS[-1] + 1, NUM_OCCUPATIONS)
+"""Rows for gender, for ages as MovieLens codes them (0 to 56, used as given), and for occupation."""
+
+
+@dataclass(frozen=True, slots=True)
+class UserState:
+    """The user's side of a rating: vectors_BE, to be multiplied with an item's vector, and offset_B, to be added."""
+
+    vectors_BE: Tensor
+    offset_B: Tensor
+
+
+class NotebookUserTower(nn.Module):
+    """Gender, age and occupation: embedding, linear, ReLU, linear, tanh each; their sum, scaled to length 5."""
+
+    age_codes: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fields = nn.ModuleList(
+            nn.Sequential(
+                nn.Embedding(size, NOTEBOOK_EMBEDDING),
+                nn.Linear(NOTEBOOK_EMBEDDING, NOTEBOOK_EMBEDDING),
+                nn.ReLU(),
+                nn.Linear(NOTEBOOK_EMBEDDING, NOTEBOOK_WIDTH),
+                nn.Tanh(),
+            )
+            for size in NOTEBOOK_PROFILE_SIZES
+        )
+        self.register_buffer("age_codes", torch.tensor((0, *AGE_BANDS)), persistent=False)
+
+    def forward(self, profile_B4: Tensor) -> UserState:
+        """The notebook has no word for unknown: an unknown gender, age or occupation adds nothing."""
+        gender_B, age_B, occupation_B, _ = profile_B4.unbind(1)
+        codes = ((gender_B - 1).clamp(min=0), self.age_codes[age_B], (occupation_B - 1).clamp(min=0))
+        fields = [
+            field(code_B) * (id_B > 0).unsqueeze(1)
+            for field, id_B, code_B in zip(self.fields, (gender_B, age_B, occupation_B), codes, strict=True)
+        ]
+        vectors_BE = MAX_RATING * functional.normalize(torch.stack(fields).sum(0), dim=1)
+        return UserState(vectors_BE, vectors_BE.new_zeros(len(vectors_BE)))
+
+
+class UserTower(nn.Module):
+    """An MLP on the joined profile embeddings, plus a memory of the exact profile: the user's vector and offset.
+
+    The memory starts at zero, so a combination that nobody had in training is judged by its parts.
+    """
+
+    def __init__(self, config: MultimodalConfig) -> None:
+        super().__init__()
+        sizes = [PROFILE_SIZES[name] for name in config.profile]
+        self.columns = [list(PROFILE_SIZES).index(name) for name in config.profile]
+        self.strides = [math.prod(sizes[position + 1 :]) for position in range(len(sizes))]
+        self.fields = nn.ModuleList(embedding(size, config.profile_dim) for size in sizes)
+        self.hidden = nn.Linear(config.profile_dim * len(sizes), config.hidden)
+        self.out = nn.Linear(config.hidden, config.vector_dim + 1)
+        self.memory = nn.Embedding(math.prod(sizes), config.vector_dim + 1)
+        nn.init.zeros_(self.memory.weight)
+        self.mean = nn.Parameter(torch.zeros(()))
+
+    def forward(self, profile_B4: Tensor) -> UserState:
+        """The last column of an item's vector is its offset, which every user takes as it is: it meets a one."""
+        ids = [profile_B4[:, column] for column in self.columns]
+        joined_BX = torch.cat([field(id_B) for field, id_B in zip(self.fields, ids, strict=True)], dim=1)
+        exact_B = torch.stack([id_B * stride for id_B, stride in zip(ids, self.strides, strict=True)]).sum(0)
+        user_BE: Tensor = self.out(torch.relu(self.hidden(joined_BX))) + self.memory(exact_B)
+        return UserState(functional.pad(user_BE[:, :-1], (0, 1), value=1.0), user_BE[:, -1] + self.mean)
+
+
+class NotebookItemTower(nn.Module):
+    """Each modality through linear and tanh; their sum, scaled to length 1."""
+
+    def __init__(self, config: MultimodalConfig) -> None:
+        super().__init__()
+        self.modalities = Modalities(config, NOTEBOOK_WIDTH)
+
+    def forward(self, content: ItemContent) -> Tensor:
+        """Item vectors [I, E]."""
+        return functional.normalize(self.modalities(content, torch.tanh), dim=1)
+
+
+class ItemTower(nn.Module):
+    """An MLP on the sum of the modalities: the item's vector, its offset the last column."""
+
+    def __init__(self, config: MultimodalConfig) -> None:
+        super().__init__()
+        self.modalities = Modalities(config, config.hidden)
+        self.head = nn.Sequential(
+            nn.LayerNorm(config.hidden),
+            nn.ReLU(),
+            nn.Dropout(config.dropout),
+            nn.Linear(config.hidden, config.hidden),
+            nn.ReLU(),
+            nn.Dropout(config.dropout),
+            nn.Linear(config.hidden, config.vector_dim + 1),
+        )
+
+    def forward(self, content: ItemContent) -> Tensor:
+        """Item vectors [I, E]."""
+        vectors_IE: Tensor = self.head(self.modalities(content, nn.Identity()))
+        return vectors_IE
+
+
+class TitleMemory(nn.Module):
+    """What is remembered of a title: the sum of its n-grams' vectors, which start at zero.
+
+    Titles are nearly unique, so this learns what is particular to an item. N-grams that no trained title had say
+    nothing of a new one; those that it shares with trained titles, a sequel's for example, say what they said there.
+    """
+
+    def __init__(self, config: MultimodalConfig) -> None:
+        super().__init__()
+        self.ngrams = nn.Embedding(config.ngram_buckets, config.vector_dim + 1, padding_idx=0)
+        nn.init.zeros_(self.ngrams.weight)
+
+    def forward(self, ngrams_IG: Tensor) -> Tensor:
+        """[I, E], to be added to the items' vectors."""
+        count_I1 = (ngrams_IG > 0).sum(1, keepdim=True).clamp(min=1)
+        remembered_IE: Tensor = self.ngrams(ngrams_IG).sum(1) / count_I1.sqrt()
+        return remembered_IE
+
+
+class Modalities(nn.Module):
+    """Features of each configured modality, projected to one width and summed; one that an item lacks adds nothing."""
+
+    def __init__(self, config: MultimodalConfig, width: int) -> None:
+        super().__init__()
+        self.hide_share = config.modality_dropout
+        self.encoders = nn.ModuleDict()
+        self.projections = nn.ModuleDict()
+        for name in config.modalities:
+            encoder, features = _encoder(name, config)
+            self.encoders[name] = encoder
+            self.projections[name] = nn.Linear(features, width)
+
+    def forward(self, content: ItemContent, activation: Callable[[Tensor], Tensor]) -> Tensor:
+        """[I, H], the activations of all modalities summed.
+
+        In training, title and poster are each hidden from a share of the items, so that neither is relied on.
+        """
+        parts = []
+        for name, encoder in self.encoders.items():
+            features_IF, present_I = _features(name, encoder, content)
+            if self.training and self.hide_share > 0 and name in ("title", "poster"):
+                present_I = present_I & (torch.rand(len(present_I), device=present_I.device) >= self.hide_share)
+            parts.append(activation(self.projections[name](features_IF)) * present_I.unsqueeze(1))
+        return torch.stack(parts).sum(0)
+
+
+def _encoder(name: str, config: MultimodalConfig) -> tuple[nn.Module, int]:
+    """The encoder of a modality and how many features it gives."""
+    match name:
+        case "genres":
+            genres = embedding(len(GENRES) + 1, config.genre_dim)
+            genres.padding_idx = 0  # genres are summed, so padding must stay at zero
+            return genres, config.genre_dim
+        case "year":
+            return embedding(NUM_YEAR_BUCKETS, config.year_dim), config.year_dim
+        case "title":
+            words = FIRST_WORD + len(config.vocabulary)
+            title = TextCNN(words, config.word_dim, config.widths, config.filters)
+            return title, title.out_features
+        case _:
+            poster = PosterCNN(config.channels)
+            return poster, poster.out_features
+
+
+def _features(name: str, encoder: nn.Module, content: ItemContent) -> tuple[Tensor, Tensor]:
+    """Features [I, F] of a modality, and which items have it [I]."""
+    match name:
+        case "genres":
+            given_IG = content.table.genres > 0
+            pooled_IF = encoder(content.table.genres).sum(1) / given_IG.sum(1, keepdim=True).clamp(min=1)
+            return pooled_IF, given_IG.any(1)
+        case "year":
+            return encoder(content.table.year_bucket), content.table.year_bucket > 0
+        case "title":
+            return encoder(content.words_IW), (content.words_IW > 0).any(1)
+        case _:
+            return encoder(content.posters_I3HX), content.has_poster_I
