@@ -9,24 +9,22 @@ import torch
 from rich.console import Console
 
 from recstack.data.sequences import UserSequences
-from recstack.data.splits import temporal_split
+from recstack.data.splits import random_split, temporal_rows, temporal_split
 from recstack.data.synthetic import synthetic_world
+from recstack.errors import InvalidRequestError
 from recstack.features.schema import LIKED_FROM
-from services.trainer.evaluation.retrieval import evaluate_retrieval
-from services.trainer.fit import FitConfig
-from services.trainer.tasks.two_tower import RETRIEVAL_PRESETS, RetrievalPreset, RetrievalTask, train_retrieval
+from services.trainer.fit import ALONE, FitConfig, Worker
+from services.trainer.tasks.two_tower import TWO_TOWER_PRESETS, train_two_tower
 from services.trainer.tasks.two_tower_batches import NEVER, RetrievalBatch, RetrievalBatches
+from services.trainer.tasks.two_tower_likes import LikesPreset, LikesTask, NotebookTwoTowerPreset, TwoTowerPreset
 
 WORLD = synthetic_world(seed=1, users=300, items=200, events=15_000)
-SPLIT = temporal_split(WORLD)
+SPLIT = temporal_rows(temporal_split(WORLD))
 SEQUENCES = UserSequences.build(WORLD.events, 300)
-CUT_MS = int(WORLD.events.timestamp_ms[SPLIT.validation.start])
-PRESET = RetrievalPreset(
-    fit=FitConfig(epochs=4, learning_rate=5e-3, max_minutes=1.0),
-    width=16,
-    vector_dim=16,
-    max_history=20,
-)
+CUT_MS = int(WORLD.events.timestamp_ms[SPLIT.validation[0]])
+FIT = FitConfig(epochs=4, learning_rate=5e-3)
+PRESET = TwoTowerPreset(fit=FIT, width=16, vector_dim=16, max_history=20)
+NOTEBOOK = NotebookTwoTowerPreset(fit=FIT, vector_dim=16, hidden=32, max_history=20)
 
 
 def batches(max_history: int = 20) -> RetrievalBatches:
@@ -90,11 +88,20 @@ def test_an_epoch_depends_on_seed_and_number_alone() -> None:
     assert not torch.equal(first.users.items_BL[:, 0], other.users.items_BL[:, 0])
 
 
-def test_loss_equals_its_definition_item_by_item() -> None:
-    task = RetrievalTask(WORLD, SPLIT, replace(PRESET, dropout=0.0, id_dropout=0.0), torch.device("cpu"), 0)
+def test_two_workers_share_the_batch_that_one_would_have() -> None:
+    whole, *parts = (next(batches().epoch(0, 2, worker)) for worker in (ALONE, Worker(0, 2), Worker(1, 2)))
+    for rank, part in enumerate(parts):
+        assert torch.equal(part.start_B, whole.start_B[rank::2])
+        assert torch.equal(part.visible_BP, whole.visible_BP[rank::2])
+        assert torch.equal(part.weight_BI, whole.weight_BI[rank::2])
+
+
+@pytest.mark.parametrize("preset", [replace(PRESET, dropout=0.0, id_dropout=0.0), replace(NOTEBOOK, user_dropout=0.0)])
+def test_loss_equals_its_definition_item_by_item(preset: LikesPreset) -> None:
+    task = LikesTask(WORLD, SPLIT, preset, torch.device("cpu"), 0)
     batch: RetrievalBatch = next(iter(task.batches(0)))
     model, table = task.model, task.table
-    vectors_BPD = model.encode_prefixes(batch.users, table, batch.visible_BP)
+    vectors_BPD = model.encode_prefixes_from(batch.users, model.history_items(table), batch.visible_BP)
     logits_BPI = (vectors_BPD @ model.encode_items(table).T / model.temperature).tolist()
     total = weights = 0.0
     for user, prefixes in enumerate(logits_BPI):
@@ -113,20 +120,20 @@ def test_loss_equals_its_definition_item_by_item() -> None:
     assert float(loss.total) / float(loss.weight) == pytest.approx(total / weights, rel=1e-4)
 
 
-def test_training_beats_an_untrained_model_and_reports_every_group(tmp_path: Path) -> None:
-    untrained = RetrievalTask(WORLD, SPLIT, PRESET, torch.device("cpu"), 0)
+@pytest.mark.parametrize("preset", [PRESET, NOTEBOOK])
+def test_training_beats_an_untrained_model(preset: LikesPreset, tmp_path: Path) -> None:
+    untrained = LikesTask(WORLD, SPLIT, preset, torch.device("cpu"), 0)
     untrained.model.eval()
-    model, result = train_retrieval(WORLD, SPLIT, PRESET, tmp_path, "cpu", seed=0, console=Console(quiet=True))
+    _, result = train_two_tower(WORLD, SPLIT, preset, tmp_path, "cpu", seed=0, console=Console(quiet=True))
     assert result.history[-1]["loss"] < result.history[0]["loss"]
     assert result.metrics["recall@100"] > untrained.validate()["recall@100"] + 0.1
-    rows = {row.name: row for row in evaluate_retrieval(model, WORLD, SPLIT)}
-    assert next(iter(rows)) == "two-tower"
-    assert {"popularity", "item-kNN", "MF"} < set(rows)
-    for row in rows.values():
-        groups = sorted([row.recall_at_100_warm, row.recall_at_100_cold])
-        assert groups[0] <= row.recall_at_100 <= groups[1], "a mean over all users lies between those of two groups"
 
 
-def test_presets_are_quick_and_full() -> None:
-    assert set(RETRIEVAL_PRESETS) == {"quick", "full"}
-    assert RETRIEVAL_PRESETS["quick"].fit.max_minutes < RETRIEVAL_PRESETS["full"].fit.max_minutes
+def test_a_random_split_is_refused() -> None:
+    with pytest.raises(InvalidRequestError, match="temporal"):
+        LikesTask(WORLD, random_split(WORLD, (0.1, 0.1), 0), PRESET, torch.device("cpu"), 0)
+
+
+def test_presets() -> None:
+    assert {"quick", "full", "notebook", "sequence", "sequence_10_minutes"} <= set(TWO_TOWER_PRESETS)
+    assert TWO_TOWER_PRESETS["quick"].fit.epochs < TWO_TOWER_PRESETS["full"].fit.epochs

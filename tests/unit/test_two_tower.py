@@ -58,7 +58,7 @@ def first_steps(batch: UserBatch, steps: int) -> UserBatch:
 @pytest.mark.parametrize("blocks", [1, 2])
 def test_each_trained_prefix_is_what_encode_users_serves(blocks: int) -> None:
     model, table, batch = model_of(replace(CONFIG, blocks=blocks)), random_table(), users([12, 12, 12])
-    prefixes_BPD = model.encode_prefixes(batch, table, torch.arange(13).expand(3, -1))
+    prefixes_BPD = model.encode_prefixes_from(batch, model.history_items(table), torch.arange(13).expand(3, -1))
     for steps in range(13):
         served_BD = model.encode_users(first_steps(batch, steps), table)
         torch.testing.assert_close(served_BD, prefixes_BPD[:, steps], rtol=1e-4, atol=1e-5)

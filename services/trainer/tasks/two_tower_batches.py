@@ -85,13 +85,17 @@ class RetrievalBatches:
         random = np.random.default_rng([seed, epoch])
         order = random.permutation(self._users)
         for start in range(0, len(order), self._users_per_batch):
-            yield self._batch(worker.share(order[start : start + self._users_per_batch]), random)
+            yield self._batch(order[start : start + self._users_per_batch], random, worker)
 
-    def _batch(self, users_B: NDArray[np.int64], random: np.random.Generator) -> RetrievalBatch:
-        counts_B, offsets_B = self._counts[users_B], self._offsets[users_B]
+    def _batch(self, users_B: NDArray[np.int64], random: np.random.Generator, worker: Worker) -> RetrievalBatch:
+        """A worker's share of the batch of some users, whose draws are made for all of them first."""
         # The square makes early starts, hence long parts, more frequent.
-        start_B = (counts_B * random.random(len(users_B)) ** 2).astype(np.int64)
-        length_B = np.minimum(counts_B - start_B, self._max_history)
+        start_B = (self._counts[users_B] * random.random(len(users_B)) ** 2).astype(np.int64)
+        length_B = np.minimum(self._counts[users_B] - start_B, self._max_history)
+        drawn_BP = random.integers(0, length_B[:, None], (len(users_B), self._prefixes))
+        share = worker.share(np.arange(len(users_B)))
+        users_B, start_B, length_B, drawn_BP = users_B[share], start_B[share], length_B[share], drawn_BP[share]
+        counts_B, offsets_B = self._counts[users_B], self._offsets[users_B]
         steps_BL = np.arange(length_B.max())
         inside_BL = steps_BL < length_B[:, None]
         event_BL = np.where(inside_BL, (offsets_B + start_B)[:, None] + steps_BL, 0)
@@ -99,7 +103,6 @@ class RetrievalBatches:
         ratings_BL = np.where(inside_BL, rating_ids(self._ratings[event_BL]), 0)
 
         # Each prefix ends where an instant begins: ratings given in the same instant do not explain each other.
-        drawn_BP = random.integers(0, length_B[:, None], (len(users_B), self._prefixes))
         moment_BP = self._prior[(offsets_B + start_B)[:, None] + drawn_BP]
         visible_BP = np.maximum(moment_BP - start_B[:, None], 0)
         visible_BP[:, 0] = 0  # one prefix is the empty history, that of a new user
