@@ -3,6 +3,8 @@
 Labels are 0 or 1, one per row; `probabilities` and `scores` are one number per row, higher meaning more likely.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -33,11 +35,31 @@ def logloss(labels: NDArray[np.number], probabilities: Floats) -> float:
     return float(-np.mean(np.where(labels > 0, np.log(clipped), np.log1p(-clipped))))
 
 
-def calibration_error(labels: NDArray[np.number], probabilities: Floats, bins: int = 10) -> float:
-    """Expected calibration error: |mean label - mean probability| over equal-width bins, weighted by rows."""
+@dataclass(frozen=True, slots=True)
+class CalibrationCurve:
+    """Rows by predicted probability, in bins of equal width that hold any. Arrays [bins], in ascending order.
+
+    predicted: mean probability. observed: share of positives. rows: int64, how many there are.
+    """
+
+    predicted: NDArray[np.float64]
+    observed: NDArray[np.float64]
+    rows: NDArray[np.int64]
+
+
+def calibration_curve(labels: NDArray[np.number], probabilities: Floats, bins: int = 10) -> CalibrationCurve:
+    """What was predicted against what came, by predicted probability; a perfect curve is the diagonal."""
     row_bins = np.minimum((probabilities * bins).astype(np.int64), bins - 1)
-    surplus = np.bincount(row_bins, weights=labels - probabilities.astype(np.float64), minlength=bins)
-    return float(np.abs(surplus).sum() / len(labels))
+    rows = np.bincount(row_bins, minlength=bins)
+    predicted, observed = (np.bincount(row_bins, weights=column, minlength=bins) for column in (probabilities, labels))
+    held = rows > 0
+    return CalibrationCurve(predicted[held] / rows[held], observed[held] / rows[held], rows[held])
+
+
+def calibration_error(labels: NDArray[np.number], probabilities: Floats, bins: int = 10) -> float:
+    """Expected calibration error: |observed - predicted| of the calibration curve, weighted by rows."""
+    curve = calibration_curve(labels, probabilities, bins)
+    return float(np.average(np.abs(curve.observed - curve.predicted), weights=curve.rows))
 
 
 def _auc_by_group(
