@@ -122,12 +122,13 @@ def test_a_saved_index_answers_the_same(tmp_path: Path, exact_items: int) -> Non
 @pytest.mark.parametrize(
     ("vectors", "message"),
     [
-        (np.array([[1, 0], [np.nan, 0]], np.float32), "item vector 1 is not finite"),
+        (np.ones((3, 4), np.float32), "item vector 0 has length 2.0"),
+        (np.array([[1, 0], [np.nan, 0]], np.float32), "item vector 1 has length nan"),
         (np.eye(3), "float64"),
         (np.empty((0, 4), np.float32), "at least one item"),
     ],
 )
-def test_vectors_that_cannot_be_ranked_are_refused(vectors: NDArray[np.float32], message: str) -> None:
+def test_vectors_that_cannot_be_cosines_are_refused(vectors: NDArray[np.float32], message: str) -> None:
     with pytest.raises(BundleError, match=message):
         build_index(vectors)
 

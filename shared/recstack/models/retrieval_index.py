@@ -1,6 +1,6 @@
 """The item index of a bundle: built once by the trainer, read by the retrieval service.
 
-It ranks by inner product, which is how all two-towers here are trained; where they give unit vectors that is cosine.
+Inner product over unit vectors is cosine similarity, so "nearest" and "highest dot product" are one thing.
 """
 
 from pathlib import Path
@@ -35,9 +35,28 @@ def unit_vectors(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
     has 0 there, so its dot product with an item is what it was, divided by that length (Bachrach et al., Speeding Up
     the Xbox Recommender System Using a Euclidean Transformation for Inner-Product Spaces, 2014).
     """
-    finite = np.isfinite(vectors).all(axis=1)
-    if not finite.all():
-        raise BundleError(f"item vector {int(np.argmin(finite))} is not finite; train the model again")
+    lengths = np.linalg.norm(vectors, axis=1)
+    if np.allclose(lengths, 1.0, atol=UNIT_TOLERANCE) or not np.isfinite(lengths).all() or not lengths.max():
+        return vectors  # what cannot be scaled is for `build_index` to refuse
+    scaled = vectors / lengths.max()
+    lacking = np.sqrt(np.maximum(0.0, 1.0 - np.square(scaled).sum(axis=1, keepdims=True)))
+    return np.concatenate([scaled, lacking], axis=1).astype(np.float32)
+
+
+def build_index(vectors: NDArray[np.float32], *, exact_items: int = EXACT_ITEMS) -> faiss.Index:
+    """Index unit vectors [I, D] in row order: exact up to `exact_items` rows, an HNSW graph above.
+
+    Raises BundleError when the vectors are not a float32 matrix, not finite or not of unit length.
+    """
+    if vectors.ndim != 2 or vectors.dtype != np.float32 or not len(vectors):
+        raise BundleError(
+            f"item vectors are {vectors.dtype} with shape {vectors.shape}; they must be float32 [items, dimensions] "
+            "with at least one item"
+        )
+    lengths = np.linalg.norm(vectors, axis=1)
+    if not np.allclose(lengths, 1.0, atol=UNIT_TOLERANCE):  # also False for NaN
+        worst = int(np.argmax(np.where(np.isfinite(lengths), np.abs(lengths - 1.0), np.inf)))
+        raise BundleError(f"item vector {worst} has length {lengths[worst]}; all must be normalised to 1")
     if len(vectors) <= exact_items:
         index = faiss.IndexFlatIP(vectors.shape[1])
     else:
