@@ -1,4 +1,4 @@
-"""The trainer's commands: `recstack train` and `recstack evaluate`."""
+"""`recstack train`."""
 
 import time
 from pathlib import Path
@@ -11,7 +11,7 @@ from rich.console import Console
 from recstack.bundle import BundleStore
 from recstack.config import load_settings
 from recstack.data import Dataset, resolve_dataset, temporal_rows, temporal_split
-from services.trainer.evaluation.report import evaluate_bundle, write_report
+from recstack.errors import InvalidRequestError
 from services.trainer.publish import publish
 from services.trainer.ranker_choice import AUTO
 from services.trainer.training import Training, make_plan, run_plan, train_one, trainings_of
@@ -20,13 +20,14 @@ DatasetOption = Annotated[
     str, typer.Option("--dataset", envvar="DATASET", help="auto, ml-1m or synthetic; auto takes what it finds.")
 ]
 DataPathOption = Annotated[Path | None, typer.Option("--data-path", help="Folder with MovieLens-1M's .dat files.")]
+CF = "SimpleCF"
 ThreadsOption = Annotated[int, typer.Option(min=0, help="torch threads; 0 means one per core.")]
 
 
 def train(
     models: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[MODEL]...", help="two-tower, multimodal, simple-cf, dien, dcn; a good set if none."),
+        typer.Argument(metavar="MODEL", help="two-tower, multimodal, simple-cf, dien, dcn; a good set if none."),
     ] = None,
     preset: Annotated[
         str,
@@ -44,13 +45,42 @@ def train(
     workers: Annotated[int, typer.Option(min=1, help="Training processes that share each batch (Ray Train).")] = 1,
     run: Annotated[str, typer.Option(help="Name of the run; an interrupted run of that name goes on.")] = "",
     activate: Annotated[bool, typer.Option(help="Serve the new bundle at once.")] = True,
+    factors: Annotated[int | None, typer.Option(min=1, help="Numbers per user and item.", rich_help_panel=CF)] = None,
+    user_embeddings: Annotated[
+        Path | None, typer.Option(help="Pretrained users: .npy, row 0 unknown, then by id.", rich_help_panel=CF)
+    ] = None,
+    item_embeddings: Annotated[
+        Path | None, typer.Option(help="Pretrained items: .npy, row 0 unknown, then by id.", rich_help_panel=CF)
+    ] = None,
+    freeze_users: Annotated[
+        bool, typer.Option("--freeze-users", help="Do not train users.", rich_help_panel=CF)
+    ] = False,
+    freeze_items: Annotated[
+        bool, typer.Option("--freeze-items", help="Do not train items.", rich_help_panel=CF)
+    ] = False,
+    init: Annotated[
+        str | None, typer.Option(metavar="FUNCTION", help="Of torch.nn.init, such as normal_.", rich_help_panel=CF)
+    ] = None,
+    init_argument: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=NUMBER", help="For it, such as std=0.1; may be repeated.", rich_help_panel=CF),
+    ] = None,
 ) -> None:
     """Train models, and publish them as one bundle.
 
     With MODELs only those are trained; the others come from the active bundle.
     """
     settings, console = load_settings(), Console()
-    trainings = trainings_of(models or (), preset)
+    simple_cf: dict[str, Any] = {
+        "factors": factors,
+        "pretrained_users": user_embeddings,
+        "pretrained_items": item_embeddings,
+        "freeze_users": freeze_users or None,
+        "freeze_items": freeze_items or None,
+        "init": init,
+        "init_arguments": _numbers("--init-argument", init_argument) if init or init_argument else None,
+    }
+    trainings = trainings_of(models or (), preset, {"simple_cf": simple_cf})
     data = _load(dataset, data_path, settings.home, threads, console)
     store = BundleStore.of(settings)
     plan = make_plan(trainings, whole=not models, ranker=ranker, store=store, dataset=data)
@@ -71,24 +101,19 @@ def train(
         console.print("It is active: running services pick it up. Next: [bold]recstack up[/]")
 
 
-def evaluate(
-    version: Annotated[str, typer.Argument(help="Bundle version; the active one when left out.")] = "",
-    dataset: DatasetOption = "auto",
-    data_path: DataPathOption = None,
-    threads: ThreadsOption = 0,
-    out: Annotated[Path | None, typer.Option(help="Folder for evaluation.md and evaluation.json.")] = None,
-) -> None:
-    """Compare a bundle's models with baselines trained in the same run, on the test period."""
-    settings, console = load_settings(), Console()
-    store = BundleStore.of(settings)
-    bundle = store.open(version or store.active() or "")
-    bundle.verify()
-    data = _load(dataset, data_path, settings.home, threads, console)
-    report = evaluate_bundle(bundle, data, console)
-    write_report(report, out or settings.home / "evaluation" / bundle.manifest.version, console)
-
-
 def _load(dataset: str, data_path: Path | None, home: Path, threads: int, console: Console) -> Dataset:
     if threads:
         torch.set_num_threads(threads)
     return resolve_dataset(dataset, data_path, home, log=lambda line: console.print(line, highlight=False))
+
+
+def _numbers(option: str, pairs: list[str] | None) -> dict[str, float]:
+    """{"std": 0.1} of ["std=0.1"]."""
+    numbers = {}
+    for pair in pairs or ():
+        name, _, value = pair.partition("=")
+        try:
+            numbers[name] = float(value)
+        except ValueError as error:
+            raise InvalidRequestError(f"{option} is {pair!r}; write a name, =, and a number: std=0.1") from error
+    return numbers

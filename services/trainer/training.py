@@ -1,7 +1,7 @@
 """From "train these models" to the models of a bundle: what is trained, what is taken over, which ranker serves."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -46,11 +46,24 @@ class Plan:
         return [training.trainer.name for training in self.trainings if training.trainer.role is role]
 
 
-def trainings_of(models: Sequence[str], preset: str) -> tuple[Training, ...]:
-    """The trainings that were asked for; without models the default set. InvalidRequestError for unknown names."""
+def trainings_of(
+    models: Sequence[str], preset: str, changes: Mapping[str, Mapping[str, Any]] | None = None
+) -> tuple[Training, ...]:
+    """The trainings that were asked for; without models the default set.
+
+    changes: by model, fields of its preset that are to differ; None changes nothing. InvalidRequestError for unknown
+    names, and for changes to a model that is not trained.
+    """
     names = models or (QUICK_MODELS if preset == "quick" else DEFAULT_MODELS)
     trainers = {trainer.name: trainer for trainer in map(find_trainer, names)}
-    return tuple(Training(trainer, trainer.preset(preset)) for trainer in trainers.values())
+    trainings = {name: Training(trainer, trainer.preset(preset)) for name, trainer in trainers.items()}
+    for name, fields in (changes or {}).items():
+        given = {field: value for field, value in fields.items() if value is not None}
+        if given and name not in trainings:
+            raise InvalidRequestError(f"{', '.join(given)} are options of {name}, which is not trained; name it too")
+        if given:
+            trainings[name] = replace(trainings[name], preset=replace(trainings[name].preset, **given))
+    return tuple(trainings.values())
 
 
 def make_plan(
