@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from rich.console import Console
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from recstack.data.dataset import Dataset
@@ -24,7 +24,7 @@ from recstack.features.schema import LIKED_FROM
 from recstack.models.dcn import DCN, DCNConfig
 from recstack.models.devices import resolve_device
 from recstack.models.ranker import Prediction
-from services.trainer.fit import ALONE, Batches, FitConfig, FitResult, Loss, Worker, fit
+from services.trainer.fit import ALONE, Batches, FitConfig, FitResult, Loss, Worker, seed_everything, train
 from services.trainer.items import item_table
 from services.trainer.tasks.dcn_rows import ExampleBatch, RowEpoch, TrainingRows
 from services.trainer.tasks.history_at import events_at, predict_rows
@@ -64,7 +64,7 @@ DEMOGRAPHIC = ("gender", "age", "occupation")
 DCN_PRESETS = {
     "notebook": DCNPreset(
         fit=FitConfig(
-            epochs=30, learning_rate=1e-3, optimizer="rmsprop", schedule="constant", warmup=0.0, max_minutes=15.0
+            epochs=30, learning_rate=1e-3, optimizer="rmsprop", schedule="constant", warmup=0.0, max_minutes=30.0
         ),
         model={
             "prediction": "rating", "profile": DEMOGRAPHIC, "year": False, "pooling": "average", "cross": "vector",
@@ -74,36 +74,49 @@ DCN_PRESETS = {
         cross_penalty=1e-3,
     ),
     "no_ids": DCNPreset(
-        fit=FitConfig(epochs=10, learning_rate=3e-3, weight_decay=0.01, average_decay=0.99),
-        model={"prediction": "rating", "profile": DEMOGRAPHIC, "year": False, "embedding_dim": 24, "deep": (128, 64)},
+        fit=FitConfig(epochs=6, learning_rate=3e-3, weight_decay=0.01, average_decay=0.99),
+        model={"prediction": "rating", "profile": DEMOGRAPHIC, "year": False, "embedding_dim": 24},
         batch_rows=2048,
+        validation_rows=20_000,
+    ),
+    "quick": DCNPreset(
+        fit=FitConfig(epochs=1, learning_rate=3e-3, weight_decay=0.1, average_decay=0.97, max_minutes=2.0),
+        model={
+            "id_dim": 24, "embedding_dim": 8, "half_lives": (0.0,), "history_dim": 24, "max_history": 50,
+            "cross": "mixture", "cross_rank": 8, "deep": (48,), "factor_inputs": 16,
+        },
+        batch_rows=1600,
+        validation_rows=10_000,
     ),
     "full": DCNPreset(
-        fit=FitConfig(epochs=4, learning_rate=3e-3, weight_decay=0.1, average_decay=0.99),
+        fit=FitConfig(epochs=4, learning_rate=2e-3, weight_decay=0.3, average_decay=0.99),
         model={
             "id_dim": 48, "id_dropout": 0.02, "embedding_dim": 8, "half_lives": (0.0, 10.0), "history_dim": 48,
-            "max_history": 200, "deep": (128, 64), "dropout": 0.1,
+            "max_history": 100, "cross": "mixture", "cross_rank": 16, "deep": (96, 48), "dropout": 0.1,
         },
+        batch_rows=2400,
         validation_rows=30_000,
     ),
     "random": DCNPreset(
-        fit=FitConfig(epochs=8, learning_rate=3e-3, weight_decay=0.1, average_decay=0.99),
+        fit=FitConfig(epochs=4, learning_rate=5e-3, weight_decay=1.5, average_decay=0.98),
         model={
             "id_dim": 32, "memory_dim": 64, "id_dropout": 0.01, "embedding_dim": 8, "cross": "mixture",
-            "deep": (128, 64), "dropout": 0.3,
+            "cross_rank": 16, "deep": (96, 48), "dropout": 0.4,
         },
         user_ids=True,
         user_dropout=0.01,
+        validation_rows=30_000,
     ),
     "rating": DCNPreset(
-        fit=FitConfig(epochs=10, learning_rate=3e-3, weight_decay=0.1, average_decay=0.99),
+        fit=FitConfig(epochs=4, learning_rate=5e-3, weight_decay=1.5, average_decay=0.98),
         model={
             "prediction": "rating", "id_dim": 32, "memory_dim": 64, "id_dropout": 0.01, "embedding_dim": 8,
-            "cross": "mixture", "deep": (128, 64), "dropout": 0.3,
-            "half_lives": (3.0, 10.0, 30.0), "max_history": 50,
+            "half_lives": (3.0, 10.0, 30.0), "max_history": 50, "cross": "mixture", "cross_rank": 16,
+            "deep": (96, 48), "dropout": 0.4,
         },
         user_ids=True,
         user_dropout=0.01,
+        validation_rows=30_000,
     ),
 }  # fmt: skip
 
@@ -114,8 +127,7 @@ class DCNTask:
     name = "dcn"
 
     def __init__(self, model: DCN, dataset: Dataset, split: RowSplit, preset: DCNPreset, seed: int) -> None:
-        self.model: nn.Module = model
-        self._dcn = model
+        self.model = model
         self._device = next(model.parameters()).device
         self._table = item_table(dataset).to(self._device)
         self._preset = preset
@@ -130,7 +142,7 @@ class DCNTask:
     def identity(self) -> Mapping[str, object]:
         """Model, data and sampling of this run."""
         return {
-            "model": dataclasses.asdict(self._dcn.config),
+            "model": dataclasses.asdict(self.model.config),
             "preset": dataclasses.asdict(self._preset),
             "data": self._dataset.name,
             "rows": [len(part) for part in (self._split.train, self._split.validation)],
@@ -139,8 +151,8 @@ class DCNTask:
 
     def validate(self) -> dict[str, float]:
         """Metrics on the validation rows, with inputs as served."""
-        self._dcn.refresh_memories()
-        predicted = predict_rows(self._dcn, self._dataset, self._split, self._rows)
+        self.model.refresh_memories()
+        predicted = predict_rows(self.model, self._dataset, self._split, self._rows)
         ratings = self._dataset.events.rating[self._rows]
         if self._rates:
             return {"mse": float(np.mean((predicted - ratings) ** 2)), "mae": float(np.mean(abs(predicted - ratings)))}
@@ -157,7 +169,7 @@ class DCNTask:
         else:
             losses = functional.binary_cross_entropy_with_logits(scores, labels, reduction="none")
         rows = weights.sum()
-        return Loss((losses * weights).sum() + self._preset.cross_penalty * rows * self._dcn.cross.penalty(), rows)
+        return Loss((losses * weights).sum() + self._preset.cross_penalty * rows * self.model.cross.penalty(), rows)
 
 
 class RowTask(DCNTask):
@@ -184,7 +196,7 @@ class RowTask(DCNTask):
     def loss(self, batch: ExampleBatch) -> Loss:
         """Squared error or log loss of the rows."""
         batch = batch.to(self._device)
-        scores_B = self._dcn.score_training_rows(batch.users, batch.items_B, batch.rating_ids_B, self._table)
+        scores_B = self.model.score_training_rows(batch.users, batch.items_B, batch.rating_ids_B, self._table)
         ratings_B = batch.rating_ids_B.float()
         return self._loss(scores_B, ratings_B, (ratings_B >= LIKED_FROM).float(), torch.ones_like(ratings_B))
 
@@ -208,9 +220,9 @@ class SegmentTask(DCNTask):
     def loss(self, batch: SegmentBatch) -> Loss:
         """Log loss of the targets."""
         batch = batch.to(self._device)
-        item_vectors_IE = self._dcn.encode_items(self._table)
-        state = self._dcn.encode_users(batch.users, item_vectors_IE)
-        scores_BT = self._dcn.score(state, item_vectors_IE[batch.targets_BT], batch.visible_BT)
+        item_vectors_IE = self.model.encode_items(self._table)
+        state = self.model.encode_users(batch.users, item_vectors_IE)
+        scores_BT = self.model.score(state, item_vectors_IE[batch.targets_BT], batch.visible_BT)
         return self._loss(scores_BT, batch.labels_BT, batch.labels_BT, batch.weights_BT)
 
 
@@ -222,16 +234,20 @@ def train_dcn(
     device: str = "auto",
     seed: int = 0,
     console: Console | None = None,
+    workers: int = 1,
 ) -> tuple[DCN, FitResult]:
     """Train a DCN on `split.train`; returned with the weights of the best epoch on `split.validation`."""
-    torch.manual_seed(seed)
-    model = DCN(preset.model_config(len(dataset.users.ids), len(dataset.items.ids)))
-    if model.config.id_dim:
-        set_item_bias(model, dataset, split)
-    model.to(resolve_device(device))
-    kind = SegmentTask if split.temporal and model.config.half_lives else RowTask
-    task = kind(model, dataset, split, preset, seed)
-    return model, fit(task, dataclasses.replace(preset.fit, seed=seed), run_dir, console)
+
+    def make_task() -> RowTask | SegmentTask:
+        seed_everything(seed)
+        model = DCN(preset.model_config(len(dataset.users.ids), len(dataset.items.ids)))
+        if model.config.id_dim:
+            set_item_bias(model, dataset, split)
+        kind = SegmentTask if split.temporal and model.config.half_lives else RowTask
+        return kind(model.to(resolve_device(device)), dataset, split, preset, seed)
+
+    task, result = train(make_task, dataclasses.replace(preset.fit, seed=seed), run_dir, console, workers)
+    return task.model, result
 
 
 def set_item_bias(model: DCN, dataset: Dataset, split: RowSplit) -> None:

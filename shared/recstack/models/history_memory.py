@@ -59,7 +59,7 @@ class HistoryMemory(nn.Module):
 
         Units [B, N, K * M], and stats [B, N, K + 1]: the mean residual of each memory, and how many steps there are.
         """
-        visible_BN = history.lengths_B.unsqueeze(1) if visible_BN is None else visible_BN
+        visible_BN = history.lengths_B.unsqueeze(1) if visible_BN is None else visible_BN.clamp(min=0)
         steps_L = torch.arange(history.signed_BLM.shape[1], device=visible_BN.device)
         ago_BNL = visible_BN.unsqueeze(2) - 1 - steps_L
         units, stats = [], []
