@@ -21,9 +21,10 @@ from recstack.errors import RecStackError
 from recstack.revision import git_revision
 from services.trainer.evaluation.entrant import Entrant
 from services.trainer.evaluation.outcome import Measurement, Outcome
-from services.trainer.evaluation.splits import SPLITS
-from services.trainer.evaluation.trainers import preset_content, trainer
+from services.trainer.evaluation.splits import LEAVE_ONE_OUT, SPLITS
+from services.trainer.evaluation.trainers import preset_content
 from services.trainer.fit import FitResult
+from services.trainer.trainers import find_trainer
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,21 +45,32 @@ class Trained:
 
 
 class Bench:
-    """One dataset with a folder that keeps runs and results, so that nothing is computed twice.
+    """Data with a folder that keeps runs and results, so that nothing is computed twice.
 
-    folder: `runs/` and `results/` are made in it, both by the dataset's name. console: where training reports.
+    sequences: the leave-one-out file of protocol S1, which is `dataset` itself where there is none. folder: `runs/` and
+    `results/` are made in it, both by the dataset's name. console: where training reports.
     """
 
-    def __init__(self, dataset: Dataset, folder: Path, device: str = "auto", console: Console | None = None) -> None:
-        self.dataset, self.device = dataset, device
-        self.console = console or Console()
-        self.folder = folder
+    def __init__(
+        self,
+        dataset: Dataset,
+        folder: Path,
+        sequences: Dataset | None = None,
+        device: str = "auto",
+        console: Console | None = None,
+    ) -> None:
+        self.dataset, self.sequences, self.device = dataset, sequences or dataset, device
+        self.folder, self.console = folder, console or Console()
         self._splits: dict[str, RowSplit] = {}
+
+    def data(self, split: str) -> Dataset:
+        """The data that a split of `SPLITS` is made of."""
+        return self.sequences if split == LEAVE_ONE_OUT else self.dataset
 
     def split(self, name: str) -> RowSplit:
         """A split of `SPLITS` by name."""
         if name not in self._splits:
-            self._splits[name] = SPLITS[name](self.dataset)
+            self._splits[name] = SPLITS[name](self.data(name))
         return self._splits[name]
 
     def train(self, model: str, preset: str, split: str, seed: int) -> Trained:
@@ -66,15 +78,15 @@ class Bench:
 
         Two processes that ask for the same run take turns, so that it is trained once.
         """
-        presets, train = trainer(model)
+        trainer, data = find_trainer(model), self.data(split)
         content = json.dumps(preset_content(model, preset), sort_keys=True, default=str)
         key = hashlib.sha256(content.encode()).hexdigest()[:12]
-        run = self.folder / "runs" / self.dataset.name / f"{model}-{preset}-{split}-{key}-seed{seed}"
+        run = self.folder / "runs" / data.name / f"{model}-{preset}-{split}-{key}-seed{seed}"
         with _turn(run):
-            trained, result = train(
-                self.dataset,
+            trained, result = trainer.train(
+                data,
                 self.split(split),
-                presets[preset],
+                trainer.preset(preset),
                 run,
                 device=self.device,
                 seed=seed,
@@ -92,7 +104,7 @@ class Bench:
     def finished(self, protocol: str, entrant: Entrant, seed: int) -> Outcome | None:
         """The outcome of `entrant` as it is now; None where there is none, or one of other settings."""
         outcome = Outcome.load(self._path(protocol, entrant.name, seed))
-        return outcome if outcome and outcome.key == entrant.key(self.dataset.name) else None
+        return outcome if outcome and outcome.key == entrant.key(self.data(entrant.split).name) else None
 
     def measure(self, protocol: str, entrant: Entrant, seed: int) -> Outcome:
         """Measure `entrant` and keep the outcome."""
@@ -100,7 +112,7 @@ class Bench:
             protocol=protocol,
             entrant=entrant.name,
             seed=seed,
-            key=entrant.key(self.dataset.name),
+            key=entrant.key(self.data(entrant.split).name),
             settings=entrant.settings,
             measured=entrant.measure(self, seed),
             machine=machine(),

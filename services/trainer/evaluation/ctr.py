@@ -7,12 +7,15 @@ from numpy.typing import NDArray
 from scipy.special import expit, logit
 
 from recstack.data.splits import RowSplit
-from recstack.evaluation.ctr_baselines import CTR_BASELINES, LabelledEvents
+from recstack.evaluation.ctr_baselines import CTR_BASELINES
+from recstack.evaluation.labelled_events import LabelledEvents
 from recstack.evaluation.ranking_metrics import auc, calibration_error, gauc, logloss
 from services.trainer.evaluation.bench import Bench
+from services.trainer.evaluation.details import Details, cut, event_bins, reliability
 from services.trainer.evaluation.entrant import Entrant, Kind
-from services.trainer.evaluation.outcome import Arrays, Measurement
+from services.trainer.evaluation.outcome import Arrays, Measurement, Outcome
 from services.trainer.evaluation.trainers import preset_content
+from services.trainer.item_vectors import item_vectors
 from services.trainer.tasks.history_at import predict_rows
 from services.trainer.tasks.segments import liked
 
@@ -25,6 +28,7 @@ def ctr_model(model: str, preset: str, split: str) -> Entrant:
     return Entrant(
         name=f"{model}:{preset}",
         kind=Kind.OURS,
+        split=split,
         settings=preset_content(model, preset),
         measure=partial(_measure_model, model, preset, split),
     )
@@ -35,6 +39,7 @@ def ctr_blend(protocol: str, first: str, second: str, split: str) -> Entrant:
     return Entrant(
         name=f"blend {first.partition(':')[0]} + {second.partition(':')[0]}",
         kind=Kind.OURS,
+        split=split,
         settings={name: preset_content(*name.split(":", 1)) for name in (first, second)},
         measure=partial(_measure_blend, protocol, (first, second), split),
         needs=((protocol, first), (protocol, second)),
@@ -44,7 +49,9 @@ def ctr_blend(protocol: str, first: str, second: str, split: str) -> Entrant:
 def ctr_baselines(split: str) -> tuple[Entrant, ...]:
     """Predictors that know the training rows only."""
     return tuple(
-        Entrant(name=name, kind=Kind.BASELINE, measure=partial(_measure_baseline, name, split), seeded=False)
+        Entrant(
+            name=name, kind=Kind.BASELINE, split=split, measure=partial(_measure_baseline, name, split), seeded=False
+        )
         for name in CTR_BASELINES
     )
 
@@ -64,7 +71,9 @@ def ctr_measurement(bench: Bench, split: RowSplit, arrays: Arrays, note: str = "
     if warm.any() and not warm.all():
         metrics |= {"auc_warm": auc(label[warm], scores[warm]), "auc_cold": auc(label[~warm], scores[~warm])}
     defined = {name: value for name, value in metrics.items() if not np.isnan(value)}
-    return Measurement(metrics=defined, arrays={name: part.astype(np.float32) for name, part in arrays.items()}, note=note)
+    return Measurement(
+        metrics=defined, arrays={name: part.astype(np.float32) for name, part in arrays.items()}, note=note
+    )
 
 
 def safe_logit(probabilities: NDArray[np.floating]) -> NDArray[np.float64]:
@@ -74,8 +83,9 @@ def safe_logit(probabilities: NDArray[np.floating]) -> NDArray[np.float64]:
 
 def _measure_model(model: str, preset: str, split_name: str, bench: Bench, seed: int) -> Measurement:
     trained, split = bench.train(model, preset, split_name, seed), bench.split(split_name)
+    vectors_IE = item_vectors(trained.model, bench.dataset)
     arrays = {
-        part: predict_rows(trained.model, bench.dataset, split, rows)
+        part: predict_rows(trained.model, bench.dataset, split, rows, vectors_IE)
         for part, rows in (("validation", split.validation), ("test", split.test))
     }
     return trained.complete(ctr_measurement(bench, split, arrays))
@@ -96,12 +106,15 @@ def _measure_blend(protocol: str, names: tuple[str, str], split_name: str, bench
 
 def _measure_baseline(name: str, split_name: str, bench: Bench, seed: int) -> Measurement:
     events, split = bench.dataset.events, bench.split(split_name)
-    known = LabelledEvents(
-        events.user[split.train],
-        events.item[split.train],
-        liked(events.rating[split.train]),
-        len(bench.dataset.users.ids),
-        len(bench.dataset.items.ids),
-    )
+    known = LabelledEvents.of(bench.dataset, split.train, liked(events.rating[split.train]))
     scores = CTR_BASELINES[name](known, events.user[split.test], events.item[split.test])
     return ctr_measurement(bench, split, {"test": scores})
+
+
+def ctr_details(split_name: str, bench: Bench, outcome: Outcome) -> Details:
+    """AUC by slices of the test rows, and calibration where the scores are probabilities."""
+    split, scores = bench.split(split_name), outcome.measured.arrays["test"]
+    label = liked(bench.dataset.events.rating[split.test])
+    slices = cut(event_bins(bench.dataset, split), lambda rows: auc(label[rows], scores[rows]))
+    calibrated = "logloss" in outcome.measured.metrics
+    return Details(slice_metric="AUC", slices=slices, reliability=reliability(label, scores) if calibrated else None)

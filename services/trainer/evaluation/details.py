@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,18 +57,20 @@ def event_bins(dataset: Dataset, split: RowSplit) -> dict[str, tuple[Ints, tuple
 
 def count_bins(counts: Ints) -> tuple[Ints, tuple[str, ...]]:
     """Bins of event counts."""
-    begins = np.array(EVENT_EDGES)
-    labels = [f"{low}" if high == low + 1 else f"{low}–{high - 1}" for low, high in zip(begins, begins[1:], strict=False)]
-    return np.searchsorted(begins, counts, side="right") - 1, (*labels, f"{begins[-1]}+")
+    labels = [f"{low}" if high == low + 1 else f"{low}–{high - 1}" for low, high in pairwise(EVENT_EDGES)]
+    return np.searchsorted(EVENT_EDGES, counts, side="right") - 1, (*labels, f"{EVENT_EDGES[-1]}+")
 
 
 def age_bins(dataset: Dataset, user: Ints) -> dict[str, tuple[Ints, tuple[str, ...]]]:
     """Bins of age bands; none where the ages are unknown."""
     age = dataset.users.age[user].astype(np.int64)
-    return {AGE: (age - 1, tuple(AGE_BANDS))} if age.all() else {}
+    labels = [f"{first}+" if first == AGE_BANDS[-1] else f"from {first}" for first in AGE_BANDS]
+    return {AGE: (age - 1, ("under 18", *labels[1:]))} if age.all() else {}
 
 
-def cut(bins: Mapping[str, tuple[Ints, tuple[str, ...]]], figure: Callable[[NDArray[np.bool_]], float]) -> dict[str, Series]:
+def cut(
+    bins: Mapping[str, tuple[Ints, tuple[str, ...]]], figure: Callable[[NDArray[np.bool_]], float]
+) -> dict[str, Series]:
     """`figure` of the rows of each bin that has enough of them."""
     slices = {}
     for name, (bin_of_row, labels) in bins.items():

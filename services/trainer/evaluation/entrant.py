@@ -25,7 +25,8 @@ class Entrant:
     """One row of a protocol's table.
 
     name: "dien:full" (model:preset) or "item-kNN". measure: (bench, seed) -> the test figures; it trains where needed.
-    settings: plain content that the result depends on; a change of it makes earlier results void. seeded: whether the
+    split: what it is measured on, a name of `splits.SPLITS`. settings: plain content that the result depends on; a
+    change of it makes earlier results void. seeded: whether the
     seed matters; an entrant of which it does not is run once. needs: (protocol, entrant) pairs whose outcome of the
     same seed `measure` asks the bench for, or whose model it trains too; they are run first.
     """
@@ -33,11 +34,12 @@ class Entrant:
     name: str
     kind: Kind
     measure: Callable[["Bench", int], Measurement]
+    split: str = "temporal"
     settings: Mapping[str, Any] = field(default_factory=dict)
     seeded: bool = True
     needs: tuple[tuple[str, str], ...] = ()
 
     def key(self, dataset: str) -> str:
-        """Short hash of the settings and the data's name."""
-        content = json.dumps([dict(self.settings), dataset], sort_keys=True, default=str)
+        """Short hash of the settings, the split and the data's name."""
+        content = json.dumps([dict(self.settings), self.split, dataset], sort_keys=True, default=str)
         return hashlib.sha256(content.encode()).hexdigest()[:12]

@@ -3,7 +3,10 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from services.trainer.evaluation.bench import Bench
+from services.trainer.evaluation.details import Details
 from services.trainer.evaluation.entrant import Entrant
+from services.trainer.evaluation.outcome import Outcome
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +51,8 @@ class Target:
 class Protocol:
     """A way of judging. `metrics[0]` is the primary one; `entrants` are made when asked for, as that loads the models.
 
-    note: split, label, and what is read. anchors and targets hold for MovieLens-1M only.
+    note: split, label, and what is read. anchors and targets hold for the dataset named in `published_on` only.
+    details: (bench, outcome) -> what the plots show of an outcome.
     """
 
     id: str
@@ -58,3 +62,5 @@ class Protocol:
     entrants: Callable[[], tuple[Entrant, ...]]
     anchors: tuple[Anchor, ...] = ()
     targets: tuple[Target, ...] = ()
+    details: Callable[[Bench, Outcome], Details] | None = None
+    published_on: str = "ml-1m"

@@ -8,22 +8,24 @@ from numpy.typing import NDArray
 
 from recstack.data.sequences import UserSequences
 from recstack.evaluation.retrieval_cases import RetrievalCases
-from recstack.evaluation.retrieval_metrics import rank_unseen, retrieval_metrics
-from recstack.models.two_tower import TwoTower
+from recstack.evaluation.retrieval_metrics import hits, rank_unseen, retrieval_metrics, truth_counts
+from recstack.models.retriever import Retriever
 from services.trainer.evaluation.bench import Bench
+from services.trainer.evaluation.details import HISTORY, POPULARITY, Details, Series, age_bins, count_bins, cut
 from services.trainer.evaluation.entrant import Entrant, Kind
-from services.trainer.evaluation.outcome import Measurement
+from services.trainer.evaluation.outcome import Measurement, Outcome
 from services.trainer.evaluation.retrieval_baselines import BASELINES, Likes
+from services.trainer.evaluation.splits import TEMPORAL
 from services.trainer.evaluation.trainers import preset_content
 from services.trainer.items import item_table
-from services.trainer.tasks.two_tower import two_tower_scores
+from services.trainer.tasks.two_tower_scores import two_tower_scores
 
-SPLIT = "temporal"
+SPLIT = TEMPORAL
 DEPTH = 500
 
 
 def retrieval_model(preset: str) -> Entrant:
-    """A two-tower trained on the training period. Its array: the items [Q, DEPTH] it ranks first."""
+    """A two-tower trained on the training period. Its array: the items [Q, DEPTH] ranked first."""
     return Entrant(
         name=f"two_tower:{preset}",
         kind=Kind.OURS,
@@ -58,7 +60,7 @@ def ranking_measurement(ranked_QK: NDArray[np.int64], cases: RetrievalCases) -> 
     return Measurement(metrics=metrics, arrays={"ranked": ranked_QK.astype(np.int32)})
 
 
-def two_tower_measurement(model: TwoTower, bench: Bench) -> Measurement:
+def two_tower_measurement(model: Retriever, bench: Bench) -> Measurement:
     """Test figures of a two-tower as it is."""
     cases, table = cases_of(bench, "test"), item_table(bench.dataset).to(next(model.parameters()).device)
     return ranking_measurement(rank_unseen(two_tower_scores(model, table, cases), cases.seen, DEPTH), cases)
@@ -74,3 +76,28 @@ def _measure_baseline(name: str, bench: Bench, seed: int) -> Measurement:
     scorer, setting = BASELINES[name](likes, cases_of(bench, "validation"))
     ranked_QK = rank_unseen(scorer.scores(cases), cases.seen, DEPTH)
     return replace(ranking_measurement(ranked_QK, cases), note=f"{setting}, chosen on validation")
+
+
+def retrieval_details(bench: Bench, outcome: Outcome) -> Details:
+    """Recall@K over K, and recall@100 of users by history and age, and of true items by popularity."""
+    cases = cases_of(bench, "test")
+    return ranking_details(bench, SPLIT, cases, outcome, 100)
+
+
+def ranking_details(bench: Bench, split: str, cases: RetrievalCases, outcome: Outcome, k: int) -> Details:
+    """Details of the ranking that an outcome keeps."""
+    dataset, ranked_QK = bench.data(split), outcome.measured.arrays["ranked"].astype(np.int64)
+    hits_QK, counts_Q = hits(ranked_QK, cases.truth), truth_counts(cases.truth)
+    found_K = (np.cumsum(hits_QK, axis=1) / counts_Q[:, None]).mean(axis=0)
+    ranks = np.unique(np.geomspace(1, len(found_K), 60).astype(int))
+    known = np.array([len(rows) for rows in cases.histories])
+    of_user = {HISTORY: count_bins(known), **age_bins(dataset, cases.users)}
+    share_Q = hits_QK[:, :k].sum(axis=1) / counts_Q
+    slices = cut(of_user, lambda chosen: float(share_Q[chosen].mean()))
+    case, item = cases.truth.nonzero()
+    found = (ranked_QK[case, :k] == item[:, None]).any(axis=1)
+    events = dataset.events
+    popularity = np.bincount(events.item[bench.split(split).train], minlength=len(dataset.items.ids))
+    slices |= cut({POPULARITY: count_bins(popularity[item])}, lambda chosen: float(found[chosen].mean()))
+    curve = Series(tuple(float(rank) for rank in ranks), tuple(float(found_K[rank - 1]) for rank in ranks))
+    return Details(slice_metric=f"recall@{k}", slices=slices, recall=curve)

@@ -63,15 +63,14 @@ def plan(protocols: Sequence[Protocol], names: Sequence[str], seeds: int, known:
     return list(jobs.values())
 
 
-def run(bench: Bench, jobs: Sequence[Job], processes: int, console: Console) -> dict[Job, str]:
-    """Measure every job; returns the error of each one that failed. The others go on, and keep their outcomes."""
-    failed: dict[Job, str] = {}
+def run(bench: Bench, jobs: Sequence[Job], processes: int, console: Console) -> int:
+    """Measure every job; returns how many failed. The others go on, and keep their outcomes."""
+    failed = 0
     for wave in _waves(jobs):
         done = _alone(bench, wave) if processes == 1 else _together(bench, wave, processes)
         for job, error in done:
             console.print(f"{job}: {error or 'done'}", style="red" if error else "", highlight=False, soft_wrap=True)
-            if error:
-                failed[job] = error
+            failed += bool(error)
     return failed
 
 
@@ -93,7 +92,7 @@ def _alone(bench: Bench, jobs: Sequence[Job]) -> Iterator[tuple[Job, str]]:
 def _together(bench: Bench, jobs: Sequence[Job], processes: int) -> Iterator[tuple[Job, str]]:
     # Children inherit this before they import numpy; threads of two processes would only fight over the cores.
     os.environ.update(ONE_THREAD)
-    arguments = (bench.dataset, bench.folder, bench.device)
+    arguments = (bench.dataset, bench.folder, bench.sequences, bench.device)
     with ProcessPoolExecutor(processes, get_context("spawn"), _start_process, arguments) as pool:
         futures = {pool.submit(_measure_in_process, job): job for job in jobs}
         for future in as_completed(futures):
@@ -103,10 +102,10 @@ def _together(bench: Bench, jobs: Sequence[Job], processes: int) -> Iterator[tup
 _bench: Bench
 
 
-def _start_process(dataset: Dataset, folder: Path, device: str) -> None:
+def _start_process(dataset: Dataset, folder: Path, sequences: Dataset, device: str) -> None:
     global _bench
     torch.set_num_threads(1)
-    _bench = Bench(dataset, folder, device, Console(quiet=True))
+    _bench = Bench(dataset, folder, sequences, device, Console(quiet=True))
 
 
 def _measure_in_process(job: Job) -> str:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
 
+from services.trainer.evaluation.bench import Bench
 from services.trainer.evaluation.entrant import Kind
 from services.trainer.evaluation.outcome import Outcome
 from services.trainer.evaluation.protocol import Metric, Protocol, Target
@@ -65,11 +66,12 @@ class Summary:
     outcomes: tuple[Outcome, ...]
 
 
-def summarize(protocol: Protocol, outcomes: Sequence[Outcome], with_published: bool) -> Summary:
-    """The table of what was measured. with_published: whether figures and targets of others' data apply."""
-    rows = []
+def summarize(protocol: Protocol, outcomes: Sequence[Outcome], bench: Bench) -> Summary:
+    """The table of what was measured. Published figures and targets are there where the data is theirs."""
+    rows, with_published = [], False
     for entrant in protocol.entrants():
         own = [outcome for outcome in outcomes if outcome.entrant == entrant.name]
+        with_published |= bench.data(entrant.split).name == protocol.published_on
         if own:
             rows.append(Row(entrant.name, entrant.kind, _cells(own), len(own), own[0].measured.note))
     rows.sort(key=lambda row: row.kind != Kind.OURS)

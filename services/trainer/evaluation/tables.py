@@ -23,9 +23,9 @@ def terminal(summary: Summary) -> Group:
         box=box.SIMPLE_HEAD,
         pad_edge=False,
     )
-    table.add_column("")
+    table.add_column("", overflow="fold")
     for label in _labels(summary):
-        table.add_column(label, justify="right")
+        table.add_column(label, justify="right", overflow="fold", min_width=6)
     styles = {Kind.OURS: "bold", PUBLISHED: "dim"}
     for row in summary.rows:
         table.add_row(escape(_name(row)), *_cells(row, summary), style=styles.get(row.kind, ""))
@@ -115,7 +115,7 @@ def _cells(row: Row, summary: Summary) -> list[str]:
 def _figure(cell: Cell | None) -> str:
     if cell is None:
         return ""
-    return _number(cell.mean) + (f" ± {cell.spread:.4f}" if cell.spread is not None else "")
+    return _number(cell.mean) + (f" ±{cell.spread:.4f}".replace("±0.", "±.") if cell.spread is not None else "")
 
 
 def _number(value: float) -> str:
