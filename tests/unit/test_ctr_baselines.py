@@ -47,7 +47,7 @@ def test_a_user_who_likes_more_than_others_is_expected_to_like_more() -> None:
 @pytest.mark.parametrize("name", ["item-kNN", "biased MF", "FM"])
 def test_collaborative_baselines_find_the_camps(name: str) -> None:
     # Copies stand for more training: the machines' epochs are fixed, and this world is a thousandth of a real one.
-    known = two_camps(copies=1 if name == "item-kNN" else 150)
+    known = two_camps(copies=1 if name == "item-kNN" else 80)
     user, item = (grid.ravel() for grid in np.meshgrid(np.arange(USERS - 1), np.arange(ITEMS - 1)))
     truth = ((user % 2 == 0) == (item < ITEMS // 2)).astype(np.float32)
     probabilities = CTR_BASELINES[name](known, user, item)
@@ -56,7 +56,7 @@ def test_collaborative_baselines_find_the_camps(name: str) -> None:
 
 
 def test_interactions_are_what_logistic_regression_lacks() -> None:
-    known = two_camps(copies=150)
+    known = two_camps(copies=80)
     truth = ((known.user % 2 == 0) == (known.item < ITEMS // 2)).astype(np.float32)
     assert auc(truth, CTR_BASELINES["logistic regression"](known, known.user, known.item)) < 0.65
 
