@@ -34,8 +34,8 @@ def model(world: Dataset) -> DIEN:
     return model.double().eval()
 
 
-def epoch(world: Dataset, seed: int = 0, batch_size: int = 8) -> SegmentEpoch:
-    return SegmentEpoch(SegmentData(world, world.events, MAX_HISTORY), batch_size, (seed,))
+def epoch(world: Dataset, seed: int = 0, batch_targets: int = 60) -> SegmentEpoch:
+    return SegmentEpoch(SegmentData(world, world.events, MAX_HISTORY), batch_targets, (seed,))
 
 
 def test_ties_are_common_enough_to_matter(world: Dataset) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from rich.console import Console
 from torch import Tensor, nn
 
 from recstack.data.dataset import Dataset, Events
@@ -15,7 +16,9 @@ from recstack.data.splits import RowSplit
 from recstack.evaluation.ranking_metrics import auc, gauc, logloss
 from recstack.models.devices import resolve_device
 from recstack.models.dien import DIEN, DIENConfig
-from services.trainer.fit import ALONE, FitConfig, FitResult, Loss, Worker, fit
+from recstack.models.dien_notebook import NotebookDIEN, NotebookDIENConfig
+from recstack.models.ranker import Ranker
+from services.trainer.fit import ALONE, FitConfig, FitResult, Loss, Worker, seed_everything, train
 from services.trainer.items import item_table
 from services.trainer.tasks.history_at import events_at, predict_rows
 from services.trainer.tasks.segments import SegmentBatch, SegmentData, SegmentEpoch, liked
@@ -24,21 +27,25 @@ ITEM_PRIOR_ROWS = 20.0
 """Rows at the overall like rate that are added to each item's own when its starting bias is set."""
 
 
+SIZED_LATER = DIENConfig(num_items=1)
+MODELS: dict[type, type[Ranker]] = {DIENConfig: DIEN, NotebookDIENConfig: NotebookDIEN}
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DIENPreset:
-    """How a ranker is trained. batch_segments: segments per step; auxiliary: weight of the auxiliary loss;
-    validation_rows: rows of the validation period that are scored after each epoch, evenly spread."""
+    """How a ranker is trained. config: the model's, with the catalogue's size to be filled in; batch_targets: targets
+    per step; auxiliary: weight of the auxiliary loss, which the notebook's form has not; validation_rows: rows of the
+    validation period that are scored after each epoch, evenly spread."""
 
     fit: FitConfig
-    batch_segments: int = 64
+    config: DIENConfig | NotebookDIENConfig = SIZED_LATER
+    batch_targets: int = 2048
     auxiliary: float = 0.5
     validation_rows: int = 30_000
-    hidden: int = 32
-    dropout: float = 0.1
 
-    def model_config(self, num_items: int) -> DIENConfig:
-        """The model of this preset for a catalogue of `num_items`."""
-        return DIENConfig(num_items=num_items, hidden=self.hidden, dropout=self.dropout)
+    def model(self, num_items: int) -> Ranker:
+        """The model of this preset for a catalogue of `num_items`, untrained."""
+        return MODELS[type(self.config)](dataclasses.replace(self.config, num_items=num_items))
 
 
 DIEN_PRESETS = {
@@ -46,6 +53,12 @@ DIEN_PRESETS = {
         fit=FitConfig(epochs=2, learning_rate=3e-3, weight_decay=0.1, max_minutes=0.9), validation_rows=10_000
     ),
     "full": DIENPreset(fit=FitConfig(epochs=4, learning_rate=2e-3, weight_decay=0.1, max_minutes=8.0)),
+    "notebook": DIENPreset(
+        fit=FitConfig(epochs=2, learning_rate=2e-3, max_minutes=8.0),
+        config=NotebookDIENConfig(num_items=1),
+        batch_targets=512,
+        validation_rows=10_000,
+    ),
 }
 
 
@@ -56,9 +69,8 @@ class DIENTask:
     metric_name = "auc"
     lower_is_better = False
 
-    def __init__(self, model: DIEN, dataset: Dataset, split: RowSplit, preset: DIENPreset, seed: int) -> None:
-        self.model: nn.Module = model
-        self._dien = model
+    def __init__(self, model: Ranker, dataset: Dataset, split: RowSplit, preset: DIENPreset, seed: int) -> None:
+        self.model = model
         self._device = next(model.parameters()).device
         self._table = item_table(dataset).to(self._device)
         self._preset = preset
@@ -73,7 +85,7 @@ class DIENTask:
     def identity(self) -> Mapping[str, object]:
         """Model, data and sampling of this run."""
         return {
-            "model": dataclasses.asdict(self._dien.config),
+            "model": dataclasses.asdict(self.model.config),
             "preset": dataclasses.asdict(self._preset),
             "data": self._dataset.name,
             "seed": self._seed,
@@ -81,7 +93,7 @@ class DIENTask:
 
     def batches(self, epoch: int, worker: Worker = ALONE) -> SegmentEpoch:
         """Segments of all training events, cut and shuffled anew for each epoch."""
-        return SegmentEpoch(self._segments, self._preset.batch_segments, (self._seed, epoch), worker)
+        return SegmentEpoch(self._segments, self._preset.batch_targets, (self._seed, epoch), worker)
 
     def samples(self, batch: SegmentBatch) -> int:
         """Targets in a batch."""
@@ -90,17 +102,19 @@ class DIENTask:
     def loss(self, batch: SegmentBatch) -> Loss:
         """Log loss of the targets plus the weighted auxiliary loss."""
         batch = batch.to(self._device)
-        item_vectors_IE = self._dien.encode_items(self._table)
-        state = self._dien.encode_users(batch.users, item_vectors_IE)
-        targets_BTE = item_vectors_IE[batch.targets_BT]
-        logits_BT = self._dien.score(state, targets_BTE, batch.visible_BT)
-        auxiliary_BT = self._dien.auxiliary_logits(state, targets_BTE, batch.visible_BT)
-        total = _log_loss(logits_BT, batch) + self._preset.auxiliary * _log_loss(auxiliary_BT, batch)
+        item_vectors_IE = self.model.encode_items(self._table)
+        state = self.model.encode_users(batch.users, item_vectors_IE)
+        targets_BTE = nn.functional.embedding(batch.targets_BT, item_vectors_IE)
+        logits_BT = self.model.score(state, targets_BTE, batch.visible_BT)
+        total = _log_loss(logits_BT, batch)
+        if isinstance(self.model, DIEN):
+            auxiliary_BT = self.model.auxiliary_logits(state, targets_BTE, batch.visible_BT)
+            total = total + self._preset.auxiliary * _log_loss(auxiliary_BT, batch)
         return Loss(total, batch.weights_BT.sum())
 
     def validate(self) -> dict[str, float]:
         """AUC, GAUC and log loss on the validation rows, with inputs as served."""
-        probabilities = predict_rows(self._dien, self._dataset, self._split, self._rows)
+        probabilities = predict_rows(self.model, self._dataset, self._split, self._rows)
         return {
             "auc": auc(self._labels, probabilities),
             "gauc": gauc(self._users, self._labels, probabilities),
@@ -109,15 +123,26 @@ class DIENTask:
 
 
 def train_dien(
-    dataset: Dataset, split: RowSplit, preset: DIENPreset, run_dir: Path, device: str = "auto", seed: int = 0
-) -> tuple[DIEN, FitResult]:
+    dataset: Dataset,
+    split: RowSplit,
+    preset: DIENPreset,
+    run_dir: Path,
+    device: str = "auto",
+    seed: int = 0,
+    console: Console | None = None,
+    workers: int = 1,
+) -> tuple[Ranker, FitResult]:
     """Train a ranker on `split.train`; returned with the weights of the best epoch on `split.validation`."""
-    torch.manual_seed(seed)
-    model = DIEN(preset.model_config(len(dataset.items.ids)))
-    set_item_bias(model, events_at(dataset, split.train))
-    task = DIENTask(model.to(resolve_device(device)), dataset, split, preset, seed)
-    result = fit(task, dataclasses.replace(preset.fit, seed=seed), run_dir)
-    return model, result
+
+    def make_task() -> DIENTask:
+        seed_everything(seed)
+        model = preset.model(len(dataset.items.ids))
+        if isinstance(model, DIEN):
+            set_item_bias(model, events_at(dataset, split.train))
+        return DIENTask(model.to(resolve_device(device)), dataset, split, preset, seed)
+
+    task, result = train(make_task, dataclasses.replace(preset.fit, seed=seed), run_dir, console, workers)
+    return task.model, result
 
 
 def set_item_bias(model: DIEN, events: Events) -> None:

@@ -26,8 +26,8 @@ from services.trainer.fit import ALONE, Worker
 class SegmentBatch:
     """Segments as tensors. `users` holds one row per segment.
 
-    targets_BT int64 item indices, 0 = padding; visible_BT int64, history steps that a target may see; labels_BT
-    float32, 1 = liked; weights_BT float32, 0 = padding.
+    targets_BT int64 item indices, 0 = padding; visible_BT int64, history steps that a target may see, -1 = padding;
+    labels_BT float32, 1 = liked; weights_BT float32, 0 = padding.
     """
 
     users: UserBatch
@@ -53,14 +53,15 @@ def liked(ratings: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 class SegmentEpoch:
-    """One epoch's segments in random order, in batches of `batch_size`.
+    """One epoch's segments in batches of at least `batch_targets` targets (less when there are no more).
 
     Each event of `events` is a target once. Windows have up to `max_history` events; the later half of a window is
     its targets, and in a user's first window all events are. Where windows begin is drawn anew for every epoch, so
-    that a target meets histories of different lengths.
+    that a target meets histories of different lengths. Segments of like length are batched together, which saves half
+    of the padding; which ones, and the batches' order, is random.
     """
 
-    def __init__(self, data: "SegmentData", batch_size: int, seed: tuple[int, ...], worker: Worker = ALONE) -> None:
+    def __init__(self, data: "SegmentData", batch_targets: int, seed: tuple[int, ...], worker: Worker = ALONE) -> None:
         rng = np.random.default_rng(seed)
         stride, counts = data.stride, data.counts
         shifts = rng.integers(0, stride, len(counts))
@@ -68,21 +69,26 @@ class SegmentEpoch:
         users = np.repeat(np.arange(len(counts)), segments_per_user)
         number = np.arange(len(users)) - np.repeat(np.cumsum(segments_per_user) - segments_per_user, segments_per_user)
         first_target = number * stride - shifts[users]
+        window_start = np.maximum(first_target - stride, 0)
+        end = np.minimum(first_target + stride, counts[users])
+        first_target = np.maximum(first_target, 0)
+        targets = end - first_target
         order = rng.permutation(len(users))
+        order = order[np.lexsort((end[order] - window_start[order], targets[order]))]
+        num_batches = max(1, int(targets.sum()) // batch_targets)
+        batch = np.minimum((np.cumsum(targets[order]) - 1) // batch_targets, num_batches - 1)
+        batches = np.split(order, np.flatnonzero(np.diff(batch)) + 1)
         self._data = data
-        self._batch_size = batch_size
         self._worker = worker
-        self._user = users[order]
-        self._window_start = np.maximum(first_target - stride, 0)[order]
-        self._first_target = np.maximum(first_target, 0)[order]
-        self._end = np.minimum(first_target + stride, counts[users])[order]
+        self._user, self._window_start, self._first_target, self._end = users, window_start, first_target, end
+        self._batches = [batches[number] for number in rng.permutation(len(batches))]
 
     def __len__(self) -> int:
-        return -(-len(self._user) // self._batch_size)
+        return len(self._batches)
 
     def __iter__(self) -> Iterator[SegmentBatch]:
-        for start in range(0, len(self._user), self._batch_size):
-            rows = self._worker.share(np.arange(start, min(start + self._batch_size, len(self._user))))
+        for batch in self._batches:
+            rows = self._worker.share(batch)
             yield self._data.gather(
                 self._user[rows], self._window_start[rows], self._first_target[rows], self._end[rows]
             )
@@ -127,7 +133,7 @@ class SegmentData:
         return SegmentBatch(
             users,
             torch.from_numpy(np.where(asked, self._items[targets], 0)),
-            torch.from_numpy(np.where(asked, visible, 0)),
+            torch.from_numpy(np.where(asked, visible, -1)),
             torch.from_numpy(self._labels[targets]),
             torch.from_numpy(asked.astype(np.float32)),
         )

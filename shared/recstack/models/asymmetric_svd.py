@@ -3,19 +3,13 @@
 Koren, Factorization Meets the Neighborhood: a Multifaceted Collaborative Filtering Model, 2008, equation 13: a user is
 the sum of the factors of the items that were rated, each weighted by how far the rating was from what was expected,
 over the root of their number. It answers "did the user like similar items more than others do?", which a recurrent
-state of a few dozen units learns slowly.
+state of a few dozen units learns slowly. A running sum costs the same for a memory of any length.
 
-Shape legend: B users, L history steps, N candidates, D item features, E = D + 1 with the item's bias, M memory units.
+Shape legend: B users, L history steps, N candidates, D item features, M memory units.
 """
 
 import torch
 from torch import Tensor, nn
-
-STARTING_OPINIONS = (0.6, 0.0, 0.1, 0.35, 0.8, 1.0)
-"""What rating ids 0 (none) to 5 say at first, as the probability of a like; learnt from there."""
-
-RESIDUAL_SCALE = 2.0
-"""Brings residuals of probabilities, typically +-0.5, to unit size; learning is visibly slower without it."""
 
 
 class AsymmetricSVD(nn.Module):
@@ -23,19 +17,17 @@ class AsymmetricSVD(nn.Module):
 
     def __init__(self, item_dim: int, memory_dim: int) -> None:
         super().__init__()
-        self.opinion = nn.Parameter(torch.tensor(STARTING_OPINIONS))
         self.value = nn.Linear(item_dim, memory_dim, bias=False)
         self.query = nn.Linear(item_dim, memory_dim, bias=False)
 
-    def remember(self, items_BLE: Tensor, ratings_BL: Tensor) -> Tensor:
-        """Memory [B, L, M] after each step. Items are rows of `DIEN.encode_items`, ratings are ids."""
-        residual_BL = RESIDUAL_SCALE * (self.opinion[ratings_BL] - torch.sigmoid(items_BLE[..., -1]))
-        total_BLM = (self.value(items_BLE[..., :-1]) * residual_BL.unsqueeze(2)).cumsum(1)
+    def remember(self, items_BLD: Tensor, residuals_BL: Tensor) -> Tensor:
+        """Memory [B, L, M] after each step."""
+        total_BLM = (self.value(items_BLD) * residuals_BL.unsqueeze(2)).cumsum(1)
         steps_L1 = torch.arange(1, total_BLM.shape[1] + 1, device=total_BLM.device).unsqueeze(1)
         memory_BLM: Tensor = total_BLM / (1.0 + steps_L1).sqrt()
         return memory_BLM
 
-    def forward(self, memory_BNM: Tensor, candidates_BNE: Tensor) -> Tensor:
+    def forward(self, memory_BNM: Tensor, candidates_BND: Tensor) -> Tensor:
         """Logits [B, N] of candidates against the memory that each of them sees."""
-        logits_BN: Tensor = (memory_BNM * self.query(candidates_BNE[..., :-1])).sum(2)
+        logits_BN: Tensor = (memory_BNM * self.query(candidates_BND)).sum(2)
         return logits_BN
