@@ -15,11 +15,13 @@ from pathlib import Path
 from threading import Thread
 from typing import Any, TypeVar
 
-# Ray reads these when it is imported. The token is for this process's Rays alone; without one Ray makes a file in the
-# home folder that all its clusters share.
+# Ray reads these when it is imported; what the user has set wins. The token is for this process's Rays alone: without
+# one Ray makes a file in the home folder that all its clusters share.
 os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
 os.environ.setdefault("RAY_AUTH_MODE", "token")
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+# A process that waits for a cloud to take the machine back.
+os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
 
 import psutil
 import ray
