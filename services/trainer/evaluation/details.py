@@ -71,12 +71,13 @@ def age_bins(dataset: Dataset, user: Ints) -> dict[str, tuple[Ints, tuple[str, .
 def cut(
     bins: Mapping[str, tuple[Ints, tuple[str, ...]]], figure: Callable[[NDArray[np.bool_]], float]
 ) -> dict[str, Series]:
-    """`figure` of the rows of each bin that has enough of them."""
+    """`figure` of the rows of each bin that has enough of them; cuts with fewer than two such bins are left out."""
     slices = {}
     for name, (bin_of_row, labels) in bins.items():
         chosen = [bin_of_row == number for number in range(len(labels))]
         kept = [(label, figure(rows)) for label, rows in zip(labels, chosen, strict=True) if rows.sum() >= FEWEST]
-        slices[name] = Series(tuple(label for label, _ in kept), tuple(value for _, value in kept))
+        if len(kept) > 1:
+            slices[name] = Series(tuple(label for label, _ in kept), tuple(value for _, value in kept))
     return slices
 
 
