@@ -1,5 +1,6 @@
 """Training of SimpleCF on single ratings: squared error against the rating, or log loss of a like."""
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -49,7 +50,7 @@ class SimpleCFPreset:
 
 
 SIMPLE_CF_PRESETS = {
-    "quick": SimpleCFPreset(fit=FitConfig(epochs=6, learning_rate=1e-2, weight_decay=0.2), factors=32, biases=True),
+    "quick": SimpleCFPreset(fit=FitConfig(epochs=4, learning_rate=1e-2, weight_decay=0.4), factors=32, biases=True),
     "full": SimpleCFPreset(
         fit=FitConfig(epochs=20, learning_rate=1e-2),
         factors=32,
@@ -93,6 +94,7 @@ class SimpleCFTask:
         self.model.to(self._device)
         self._rows, self._validation, self._trained = rows, validation.to(self._device), trained
         self._preset, self._seed, self._data_name = preset, seed, data_name
+        self._start = _fingerprint(model)
 
     def identity(self) -> Mapping[str, object]:
         """Model, data and sampling of this run."""
@@ -102,6 +104,7 @@ class SimpleCFTask:
             "data": self._data_name,
             "rows": [self._rows.num_rows, len(self._validation)],
             "seed": self._seed,
+            "start": self._start,
         }
 
     def batches(self, epoch: int, worker: Worker = ALONE) -> Batches[RowBatch]:
@@ -201,6 +204,12 @@ def train_simple_cf(
 
     task, result = train(make_task, replace(preset.fit, seed=seed), run_dir, console, workers)
     return task.simple_cf, result
+
+
+def _fingerprint(model: SimpleCF) -> str:
+    """16 hex digits over the tables: they may come from files or another model, which no preset tells apart."""
+    tables = (model.user_embeddings.weight, model.item_embeddings.weight)
+    return hashlib.sha256(b"".join(table.detach().cpu().numpy().tobytes() for table in tables)).hexdigest()[:16]
 
 
 def _read_table(path: Path | None) -> Tensor | None:
