@@ -55,6 +55,14 @@ def test_each_event_is_a_target_once(world: Dataset) -> None:
     assert sorted(zip(items, labels, strict=True)) == sorted(zip(*expected, strict=True))
 
 
+def test_a_resumed_epoch_goes_on_with_the_same_batches(world: Dataset) -> None:
+    whole, rest = list(epoch(world)), list(epoch(world).starting_at(3))
+    assert len(rest) == len(whole) - 3 > 0
+    for expected, got in zip(whole[3:], rest, strict=True):
+        assert torch.equal(got.targets_BT, expected.targets_BT)
+        assert torch.equal(got.users.items_BL, expected.users.items_BL)
+
+
 def test_epochs_are_cut_and_shuffled_anew_and_repeat_with_their_seed(world: Dataset) -> None:
     first, again, other = (next(iter(epoch(world, seed))) for seed in (0, 0, 1))
     assert torch.equal(first.targets_BT, again.targets_BT)

@@ -87,8 +87,12 @@ class SegmentEpoch:
         return len(self._batches)
 
     def __iter__(self) -> Iterator[SegmentBatch]:
-        for batch in self._batches:
-            rows = self._worker.share(batch)
+        return self.starting_at(0)
+
+    def starting_at(self, batch: int) -> Iterator[SegmentBatch]:
+        """The batches from number `batch` on, without making those before."""
+        for segments in self._batches[batch:]:
+            rows = self._worker.share(segments)
             yield self._data.gather(
                 self._user[rows], self._window_start[rows], self._first_target[rows], self._end[rows]
             )
