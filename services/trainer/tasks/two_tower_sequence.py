@@ -100,12 +100,12 @@ class SequenceTask:
         return int((batch.targets_BP > 0).sum())
 
     def loss(self, batch: WindowBatch) -> Loss:
-        """Cross-entropy of the next event among the unseen items, at every state."""
+        """Cross-entropy of the next event among the items that the window has not shown, at every state."""
         batch = batch.to(self._device)
         every_1P = torch.arange(batch.targets_BP.shape[1], device=self._device).unsqueeze(0)
         states_BPD = self.model.encode_prefixes_from(batch.users, self.model.history_items(self.table), every_1P)
         items_ID = self.model.encode_items(self.table)
-        total = unseen_cross_entropy(states_BPD, items_ID, batch.targets_BP, batch.seen_at_BI, batch.seen_before_BP)
+        total = unseen_cross_entropy(states_BPD, items_ID, batch.targets_BP, batch.users.items_BL)
         return Loss(total, (batch.targets_BP > 0).sum())
 
     def validate(self) -> dict[str, float]:

@@ -1,6 +1,6 @@
 """Training batches of the next-event two-tower: windows of histories, of like length, with the event after each step.
 
-Shape legend: B users (windows), L steps of the longest window, P = L + 1 states, I items.
+Shape legend: B users (windows), L steps of the longest window, P = L + 1 states.
 """
 
 from collections.abc import Iterator
@@ -16,7 +16,6 @@ from recstack.data.sequences import UserSequences
 from recstack.features.batch import UserBatch, rating_ids
 from services.trainer.fit import ALONE, Worker
 
-NEVER = np.iinfo(np.int16).max
 WINDOWS_PER_POOL = 2000
 """Windows among which those of like length are put together: enough for little padding, few enough for chance."""
 
@@ -26,23 +25,14 @@ class WindowBatch:
     """Windows of histories as users. State k of a window is the user after its first k steps, k = 0..L.
 
     targets_BP int64: item index of the event after each state, 0 where there is none or another window has it.
-    seen_at_BI int16: position of the user's first event with each item, NEVER where there is none, -1 for item 0.
-    seen_before_BP int16: events of the user up to each state, those before the window too.
     """
 
     users: UserBatch
     targets_BP: Tensor
-    seen_at_BI: Tensor
-    seen_before_BP: Tensor
 
     def to(self, device: torch.device) -> "WindowBatch":
         """The same batch on another device."""
-        return WindowBatch(
-            self.users.to(device),
-            self.targets_BP.to(device),
-            self.seen_at_BI.to(device),
-            self.seen_before_BP.to(device),
-        )
+        return WindowBatch(self.users.to(device), self.targets_BP.to(device))
 
 
 class TrainingSequences:
@@ -56,7 +46,6 @@ class TrainingSequences:
         by_user = UserSequences.build(events, len(dataset.users.ids)).events
         rows = by_user[np.isin(by_user, train)]
         self.profiles = dataset.users.profiles()
-        self.num_items = len(dataset.items.ids)
         self.items = events.item[rows].astype(np.int64) + 1
         self.ratings = rating_ids(events.rating[rows])
         counts = np.bincount(events.user[rows], minlength=len(self.profiles))
@@ -112,12 +101,6 @@ class WindowEpoch:
         targets_BP = np.where(has_target_BP, source.items[np.where(has_target_BP, event_BP, 0)], 0)
         inside_BL = steps_P[:-1] < length_B[:, None]
         event_BL = np.where(inside_BL, event_BP[:, :-1], 0)
-        seen_at_BI = np.full((len(users_B), source.num_items + 1), NEVER, np.int16)
-        for row, user in enumerate(users_B):
-            items = source.items[source.offsets[user] : source.offsets[user + 1]]
-            # Written backwards, so that of several events with one item the first stays.
-            seen_at_BI[row, items[::-1]] = np.arange(len(items))[::-1]
-        seen_at_BI[:, 0] = -1
         users = UserBatch(
             torch.from_numpy(source.profiles[users_B]),
             torch.from_numpy(np.where(inside_BL, source.items[event_BL], 0)),
@@ -125,12 +108,7 @@ class WindowEpoch:
             torch.from_numpy(length_B),
             torch.from_numpy(users_B + 1),
         )
-        return WindowBatch(
-            users,
-            torch.from_numpy(targets_BP),
-            torch.from_numpy(seen_at_BI),
-            torch.from_numpy((start_B[:, None] + steps_P).astype(np.int16)),
-        )
+        return WindowBatch(users, torch.from_numpy(targets_BP))
 
 
 def _windows(counts_U: NDArray[np.int64], max_history: int, random: np.random.Generator) -> NDArray[np.int64]:
