@@ -110,23 +110,22 @@ def test_what_the_user_thought_of_the_past_counts() -> None:
     assert (scores(made, liked, [1, 2]) - scores(made, disliked, [1, 2])).abs().min() > 1e-3
 
 
-def test_a_training_row_does_not_see_its_own_rating() -> None:
-    rows = torch.tensor([1]), torch.tensor([3])
-    batch = users(([], []))
+def test_a_rating_that_is_not_remembered_changes_nothing_and_one_that_is_does() -> None:
+    users_, items, ratings = torch.tensor([1, 1, 2, 3]), torch.tensor([3, 4, 7, 7]), torch.tensor([5, 1, 2, 4])
     predicted = []
-    for rating in (1, 5):
-        made = model(MEMORIES)
-        ratings = torch.tensor([rating, 1, 2, 4])
-        made.learn_memories(torch.tensor([1, 1, 2, 3]), torch.tensor([3, 4, 7, 7]), ratings)
-        predicted.append(made.score_training_rows(batch, rows[1], ratings[:1], table()))
-    torch.testing.assert_close(predicted[0], predicted[1])
+    for remembered in (slice(0, 4), slice(1, 4), slice(1, 4)):
+        made = model(MEMORIES).train()
+        made.learn_memories(users_[remembered], items[remembered], ratings[remembered])
+        predicted.append(scores(made, TWO, [3]))
+        ratings[0] = 1
+    assert (predicted[0] - predicted[1]).abs().min() > 1e-4
+    torch.testing.assert_close(predicted[1], predicted[2])
 
 
-def test_a_training_row_without_a_rating_to_leave_out_is_scored_as_served() -> None:
-    """A row of an unknown user about an item that nobody rated: both memories are what is stored."""
+def test_an_unknown_user_is_scored_without_a_memory() -> None:
     made, batch = model(MEMORIES), dataclasses.replace(TWO, users_B=torch.zeros(2, dtype=torch.int64))
-    trained = made.score_training_rows(batch, torch.tensor([0, 0]), torch.tensor([4, 4]), table())
-    torch.testing.assert_close(trained, scores(made, batch, [0]).squeeze(1), atol=1e-5, rtol=1e-5)
+    unknown = scores(made, batch, [1, 2])
+    assert (unknown - scores(made, TWO, [1, 2])).abs().min() > 1e-4
 
 
 def test_tables_follow_the_convention_of_collaborative_models() -> None:

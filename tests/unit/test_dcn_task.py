@@ -98,7 +98,7 @@ def test_predictions_do_not_depend_on_ratings_that_are_not_for_training(
 
 def test_training_rows_have_the_history_that_is_served(world: Dataset, at_random: RowSplit) -> None:
     rows, known = TrainingRows(world, at_random, max_history=7), HistoryAt(world, at_random)
-    batch = rows.gather(np.arange(len(rows)))
+    batch = rows.gather(np.arange(len(rows)), np.arange(0))
     by_user = at_random.train[np.argsort(world.events.user[at_random.train], kind="stable")]
     served = known.users(by_user[:300], 7)
     for name in ("profile_B4", "items_BL", "ratings_BL", "lengths_B", "users_B"):
@@ -106,14 +106,27 @@ def test_training_rows_have_the_history_that_is_served(world: Dataset, at_random
     np.testing.assert_array_equal(batch.items_B[:300], world.events.item[by_user[:300]] + 1)
 
 
+def test_what_is_predicted_is_never_remembered(world: Dataset, at_random: RowSplit) -> None:
+    rows = TrainingRows(world, at_random, max_history=3)
+    predicted = 0
+    for batch in RowEpoch(rows, 300, 4, 0.0, (1, 2)):
+        pairs = set(zip(rows.users[batch.remembered].tolist(), rows.items[batch.remembered].tolist(), strict=True))
+        own = zip(batch.users.users_B.tolist(), batch.items_B.tolist(), strict=True)
+        assert not pairs.intersection(own)
+        assert len(pairs) > 0.7 * len(rows)
+        predicted += len(batch)
+    assert predicted == len(rows)
+
+
 def test_workers_share_each_batch(world: Dataset, at_random: RowSplit) -> None:
     rows = TrainingRows(world, at_random, max_history=3)
-    whole = list(RowEpoch(rows, 100, 0.2, (1, 2)))
-    parts = [list(RowEpoch(rows, 100, 0.2, (1, 2), Worker(rank, 2))) for rank in range(2)]
+    whole = list(RowEpoch(rows, 100, 3, 0.2, (1, 2)))
+    parts = [list(RowEpoch(rows, 100, 3, 0.2, (1, 2), Worker(rank, 2))) for rank in range(2)]
     assert sum(len(batch) for batch in whole) == len(rows)
     for batch, first, second in zip(whole, *parts, strict=True):
         np.testing.assert_array_equal(batch.items_B[0::2], first.items_B)
         np.testing.assert_array_equal(batch.users.users_B[1::2], second.users.users_B)
+    assert len(RowEpoch(rows, 100, 3, 0.2, (1, 2))) == len(whole)
     unknown = np.concatenate([batch.users.users_B == 0 for batch in whole]).mean()
     assert 0.1 < unknown < 0.3
 

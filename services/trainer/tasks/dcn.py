@@ -42,7 +42,8 @@ class DCNPreset:
     """How a DCN is trained.
 
     model: what DCNConfig gets beside the sizes of the data. user_ids: whether users are known by id. batch_rows: rows,
-    or segments times targets, per step. cross_penalty: weight of the sum of squared cross weights in the mean loss.
+    or targets of segments, per step. cross_penalty: weight of the sum of squared cross weights in the mean loss.
+    memory_folds: parts of the training rows of which one is held out of the memories at a time.
     validation_rows: rows of validation that are scored after each epoch, evenly spread.
     """
 
@@ -51,6 +52,7 @@ class DCNPreset:
     user_ids: bool = False
     batch_rows: int = BATCH_ROWS
     user_dropout: float = 0.0
+    memory_folds: int = 1
     cross_penalty: float = 0.0
     validation_rows: int = 100_000
 
@@ -104,6 +106,7 @@ DCN_PRESETS = {
             "cross_rank": 16, "deep": (96, 48), "dropout": 0.4,
         },
         user_ids=True,
+        memory_folds=5,
         user_dropout=0.01,
         validation_rows=30_000,
     ),
@@ -115,6 +118,7 @@ DCN_PRESETS = {
             "deep": (96, 48), "dropout": 0.4,
         },
         user_ids=True,
+        memory_folds=5,
         user_dropout=0.01,
         validation_rows=30_000,
     ),
@@ -151,7 +155,6 @@ class DCNTask:
 
     def validate(self) -> dict[str, float]:
         """Metrics on the validation rows, with inputs as served."""
-        self.model.refresh_memories()
         predicted = predict_rows(self.model, self._dataset, self._split, self._rows)
         ratings = self._dataset.events.rating[self._rows]
         if self._rates:
@@ -178,16 +181,12 @@ class RowTask(DCNTask):
     def __init__(self, model: DCN, dataset: Dataset, split: RowSplit, preset: DCNPreset, seed: int) -> None:
         super().__init__(model, dataset, split, preset, seed)
         self._training = TrainingRows(dataset, split, model.config.max_history)
-        rows = self._training
-        users, items, ratings = (
-            torch.from_numpy(column).to(self._device) for column in (rows.users, rows.items, rows.rating_ids)
-        )
-        model.learn_memories(users, items, ratings)
+        self._remembered = np.empty(0, np.int64)
 
     def batches(self, epoch: int, worker: Worker = ALONE) -> Batches[ExampleBatch]:
         """All training rows, shuffled anew for each epoch."""
-        preset = self._preset
-        return RowEpoch(self._training, preset.batch_rows, preset.user_dropout, (self._seed, epoch), worker)
+        preset, seed = self._preset, (self._seed, epoch)
+        return RowEpoch(self._training, preset.batch_rows, preset.memory_folds, preset.user_dropout, seed, worker)
 
     def samples(self, batch: ExampleBatch) -> int:
         """Rows in a batch."""
@@ -195,10 +194,27 @@ class RowTask(DCNTask):
 
     def loss(self, batch: ExampleBatch) -> Loss:
         """Squared error or log loss of the rows."""
+        self._remember(batch.remembered)
         batch = batch.to(self._device)
-        scores_B = self.model.score_training_rows(batch.users, batch.items_B, batch.rating_ids_B, self._table)
+        item_vectors_IE = self.model.encode_items(self._table)
+        state = self.model.encode_users(batch.users, item_vectors_IE)
+        scores_B = self.model.score(state, item_vectors_IE[batch.items_B].unsqueeze(1)).squeeze(1)
         ratings_B = batch.rating_ids_B.float()
         return self._loss(scores_B, ratings_B, (ratings_B >= LIKED_FROM).float(), torch.ones_like(ratings_B))
+
+    def validate(self) -> dict[str, float]:
+        """Metrics on the validation rows, with all training rows in the memories."""
+        self._remember(np.arange(len(self._training)))
+        self.model.refresh_memories()
+        return super().validate()
+
+    def _remember(self, rows: NDArray[np.int64]) -> None:
+        """Let the model's memories hold `rows` of the training rows."""
+        if rows is self._remembered or not self.model.config.memory_dim:
+            return
+        self._remembered, known = rows, self._training
+        columns = (known.users[rows], known.items[rows], known.rating_ids[rows])
+        self.model.learn_memories(*(torch.from_numpy(column).to(self._device) for column in columns))
 
 
 class SegmentTask(DCNTask):
@@ -207,11 +223,10 @@ class SegmentTask(DCNTask):
     def __init__(self, model: DCN, dataset: Dataset, split: RowSplit, preset: DCNPreset, seed: int) -> None:
         super().__init__(model, dataset, split, preset, seed)
         self._segments = SegmentData(dataset, events_at(dataset, split.train), model.config.max_history)
-        self._batch_segments = max(1, preset.batch_rows // self._segments.stride)
 
     def batches(self, epoch: int, worker: Worker = ALONE) -> SegmentEpoch:
         """Segments of all training events, cut and shuffled anew for each epoch."""
-        return SegmentEpoch(self._segments, self._batch_segments, (self._seed, epoch), worker)
+        return SegmentEpoch(self._segments, self._preset.batch_rows, (self._seed, epoch), worker)
 
     def samples(self, batch: SegmentBatch) -> int:
         """Targets in a batch."""

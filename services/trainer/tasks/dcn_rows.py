@@ -21,18 +21,22 @@ from services.trainer.tasks.history_at import HistoryAt, events_at
 
 @dataclass(frozen=True, slots=True)
 class ExampleBatch:
-    """Rated pairs. users: a user per row, known before the rating; items_B, rating_ids_B int64."""
+    """Rated pairs. users: a user per row, known before the rating; items_B, rating_ids_B int64. remembered: the rows
+    (of TrainingRows) that may be known while these are predicted; the same array for all batches of a fold."""
 
     users: UserBatch
     items_B: Tensor
     rating_ids_B: Tensor
+    remembered: NDArray[np.int64]
 
     def __len__(self) -> int:
         return len(self.items_B)
 
     def to(self, device: torch.device | str) -> "ExampleBatch":
         """The same rows on another device."""
-        return ExampleBatch(self.users.to(device), self.items_B.to(device), self.rating_ids_B.to(device))
+        return ExampleBatch(
+            self.users.to(device), self.items_B.to(device), self.rating_ids_B.to(device), self.remembered
+        )
 
 
 class TrainingRows:
@@ -56,7 +60,7 @@ class TrainingRows:
     def __len__(self) -> int:
         return len(self.users)
 
-    def gather(self, rows: NDArray[np.int64]) -> ExampleBatch:
+    def gather(self, rows: NDArray[np.int64], remembered: NDArray[np.int64]) -> ExampleBatch:
         """Rows of this layout as a batch."""
         lengths = np.minimum(self._seen[rows], self._max_history)
         steps = np.arange(max(1, int(lengths.max(initial=0))))
@@ -69,34 +73,40 @@ class TrainingRows:
             torch.from_numpy(lengths),
             torch.from_numpy(self.users[rows]),
         )
-        return ExampleBatch(users, torch.from_numpy(self.items[rows]), torch.from_numpy(self.rating_ids[rows]))
+        items_B, rating_ids_B = torch.from_numpy(self.items[rows]), torch.from_numpy(self.rating_ids[rows])
+        return ExampleBatch(users, items_B, rating_ids_B, remembered)
 
 
 class RowEpoch:
-    """One epoch's rows in random order, in batches of `batch_size`; some of them by unknown users.
+    """One epoch's rows in random order, in batches of up to `batch_size`; some of them by unknown users.
 
-    user_dropout: share of rows whose user is made unknown, so that a model with user ids learns what to say without.
+    folds: parts of the rows, drawn anew for each epoch; while a part is predicted, only the others may be remembered.
+    With one fold nothing is. user_dropout: share of rows whose user is made unknown, so that a model with user ids
+    learns what to say without.
     """
 
     def __init__(
         self,
         rows: TrainingRows,
         batch_size: int,
+        folds: int,
         user_dropout: float,
         seed: tuple[int, ...],
         worker: Worker = ALONE,
     ) -> None:
         rng = np.random.default_rng(seed)
-        self._order = rng.permutation(len(rows))
+        self._folds = np.array_split(rng.permutation(len(rows)), folds)
         self._unknown = torch.from_numpy(rng.random(len(rows)) < user_dropout)
         self._rows, self._batch_size, self._worker = rows, batch_size, worker
 
     def __len__(self) -> int:
-        return -(-len(self._order) // self._batch_size)
+        return sum(-(-len(fold) // self._batch_size) for fold in self._folds)
 
     def __iter__(self) -> Iterator[ExampleBatch]:
-        for start in range(0, len(self._order), self._batch_size):
-            chosen = self._worker.share(self._order[start : start + self._batch_size])
-            batch = self._rows.gather(chosen)
-            batch.users.users_B.masked_fill_(self._unknown[chosen], 0)
-            yield batch
+        for fold in self._folds:
+            remembered = np.setdiff1d(np.arange(len(self._rows)), fold, assume_unique=True)
+            for start in range(0, len(fold), self._batch_size):
+                chosen = self._worker.share(fold[start : start + self._batch_size])
+                batch = self._rows.gather(chosen, remembered)
+                batch.users.users_B.masked_fill_(self._unknown[chosen], 0)
+                yield batch

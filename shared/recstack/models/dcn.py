@@ -105,8 +105,8 @@ class DCN(Ranker):
     """Deep & Cross Network (Wang et al., 2017 and 2021) as a ranker.
 
     An item vector holds features, factors, the values it adds to a history, its memory of the training rows, and
-    its bias. Models with memories of the training rows learn by `score_training_rows`, which leaves the rating that is
-    predicted out of them.
+    its bias. Memories of the training rows must be told the rows (`learn_memories`) and, once the weights are what will
+    be served, computed (`refresh_memories`).
     """
 
     def __init__(self, config: DCNConfig) -> None:
@@ -171,10 +171,19 @@ class DCN(Ranker):
 
     def encode_users(self, batch: UserBatch, item_vectors_IE: Tensor) -> UserState:
         """Everything that does not depend on candidates."""
-        memory_BM = batch.profile_B4.new_zeros((len(batch.lengths_B), 0), dtype=torch.float32)
-        if self.user_memory is not None:
-            memory_BM = self.user_memory.recall(batch.users_B)
-        return self._user_state(batch, item_vectors_IE, memory_BM)
+        names = list(PROFILE_SIZES)
+        tokens = [
+            embed(batch.profile_B4[:, names.index(name)])
+            for name, embed in zip(self.config.profile, self.profile_embeddings, strict=True)
+        ]
+        profile_BF = torch.stack(tokens).sum(0) if self.config.pooling == "average" else torch.cat(tokens, dim=1)
+        nothing_B0 = profile_BF[:, :0]
+        return UserState(
+            profile_BF=profile_BF,
+            ids_BZ=nothing_B0 if self.user_embeddings is None else self.user_embeddings(batch.users_B),
+            memory_BM=nothing_B0 if self.user_memory is None else self.user_memory.recall(batch.users_B),
+            history=self._remember(batch, item_vectors_IE),
+        )
 
     def score(self, state: UserState, candidates_BNE: Tensor, visible_BN: Tensor | None = None) -> Tensor:
         """Raw scores [B, N] of candidates, rows of `encode_items`; see `Ranker.score` for `visible_BN`."""
@@ -206,21 +215,6 @@ class DCN(Ranker):
         inputs_BND = torch.cat(inputs, dim=2)
         linear_BN: Tensor = products_BNZ.sum(2) + bias_BN1.squeeze(2)
         return self._network(inputs_BND) + linear_BN
-
-    def score_training_rows(self, batch: UserBatch, items_B: Tensor, rating_ids_B: Tensor, table: ItemTable) -> Tensor:
-        """Raw scores [B] of training rows, each as if its own rating were not among them.
-
-        batch: a user per row. items_B, rating_ids_B int64.
-        """
-        static_IS = self._static_items(table)
-        item_parts_BS, user_memory_BM = [static_IS[items_B]], static_IS.new_zeros(len(items_B), 0)
-        if self.user_memory is not None and self.item_memory is not None:
-            item_parts_BS.append(self.item_memory.recall_without(items_B, batch.users_B, rating_ids_B))
-            user_memory_BM = self.user_memory.recall_without(batch.users_B, items_B, rating_ids_B)
-        item_parts_BS.append(self.item_bias[items_B].unsqueeze(1))
-        vectors_IE = torch.cat([static_IS, self.item_bias.unsqueeze(1)], dim=1)
-        state = self._user_state(batch, vectors_IE, user_memory_BM)
-        return self.score(state, torch.cat(item_parts_BS, dim=1).unsqueeze(1)).squeeze(1)
 
     def learn_memories(self, users: Tensor, items: Tensor, rating_ids: Tensor) -> None:
         """Let the memories of the training rows, if there are any, remember these rows (int64, one each)."""
@@ -264,16 +258,6 @@ class DCN(Ranker):
         if self.config.history_dim:
             columns += [self.query(described_IF), self.value(described_IF)]
         return torch.cat(columns, dim=1)
-
-    def _user_state(self, batch: UserBatch, item_vectors_IE: Tensor, memory_BM: Tensor) -> UserState:
-        names = list(PROFILE_SIZES)
-        tokens = [
-            embed(batch.profile_B4[:, names.index(name)])
-            for name, embed in zip(self.config.profile, self.profile_embeddings, strict=True)
-        ]
-        profile_BF = torch.stack(tokens).sum(0) if self.config.pooling == "average" else torch.cat(tokens, dim=1)
-        ids_BZ = memory_BM[:, :0] if self.user_embeddings is None else self.user_embeddings(batch.users_B)
-        return UserState(profile_BF, ids_BZ, memory_BM, self._remember(batch, item_vectors_IE))
 
     def _remember(self, batch: UserBatch, item_vectors_IE: Tensor) -> Remembered | None:
         if not self.config.half_lives:

@@ -3,7 +3,10 @@
 Koren, Factorization Meets the Neighborhood: a Multifaceted Collaborative Filtering Model, 2008 (SVD++: a user is also
 the sum of the items that the user rated), with signed residuals; and the same from the item's side, as in I-AutoRec
 (Sedhain et al., AutoRec: Autoencoders Meet Collaborative Filtering, 2015), where a non-linear unit follows the sum.
-While training, the rating that is to be predicted is taken out of both sums; otherwise it would give itself away.
+
+While training, the memory must hold none of the rows that are predicted, and leaving out each row alone is not enough:
+a model that knows the user by id knows the whole sum and reads the rating from what is missing. Tasks hold out a large
+part of the rows at a time.
 
 An owner is the side that remembers (a user), the others are what it has rated or been rated by (items). Both are
 indexed from 1; 0 is unknown, remembers nothing, and is never remembered.
@@ -23,9 +26,8 @@ from recstack.models.layers import embedding
 NUM_RATING_IDS = 6
 STATS = 2
 """Numbers beside the units: how far above the others' means the owner's ratings are, and how many they are."""
-PRIOR_ROWS, PRIOR_RATING = 4.0, 3.5
-"""Rows that are added to an owner's own, at no deviation, and to the others' before means are taken. The rating is
-a constant because the mean of all ratings would hold the one that is to be predicted."""
+PRIOR_ROWS = 4.0
+"""Rows at no deviation that are added to an owner's own, and rows at the overall mean to the others'."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +58,8 @@ class RatingEdges:
 class TrainingMemory(nn.Module):
     """Sums over an owner's training ratings: M units and STATS numbers per owner.
 
-    The sums are buffers, so they are saved and served; `learn_from` names the rows, `refresh` computes the sums with
-    the weights of the moment.
+    `learn_from` names the rows. In training mode the sums follow the weights, with gradients; in evaluation mode they
+    are what `refresh` computed last, saved and served with the model.
     """
 
     def __init__(self, num_owners: int, num_others: int, dim: int) -> None:
@@ -76,16 +78,13 @@ class TrainingMemory(nn.Module):
         self._edges: RatingEdges | None = None
 
     def learn_from(self, owners: Tensor, others: Tensor, rating_ids: Tensor) -> None:
-        """Remember these rows (int64, one each) and no others.
-
-        Residuals are against the mean rating of the other side. It holds no rating of the pair in question, because
-        that is the one pair that is left out; an owner's own mean would give it away.
-        """
+        """Remember these rows (int64, one each) and no others. Residuals are against the other side's mean rating."""
         num_owners, num_others = len(self.count_O) - 1, len(self.centre_P) - 1
         self._edges = RatingEdges.of(owners, others, rating_ids, num_owners, num_others)
         ratings = rating_ids.float()
         counts_P = torch.bincount(others, minlength=num_others + 1)
-        self.centre_P = (_sums(others, ratings, num_others + 1) + PRIOR_ROWS * PRIOR_RATING) / (counts_P + PRIOR_ROWS)
+        total_P = _sums(others, ratings, num_others + 1) + PRIOR_ROWS * ratings.mean()
+        self.centre_P = total_P / (counts_P + PRIOR_ROWS)
         self.count_O = torch.bincount(owners, minlength=num_owners + 1).float()
         self.surplus_O = _sums(owners, ratings - self.centre_P[others], num_owners + 1)
 
@@ -95,27 +94,12 @@ class TrainingMemory(nn.Module):
         self.total_OM = self._totals()
 
     def recall(self, owners_B: Tensor) -> Tensor:
-        """Units and stats of owners, [B, M + STATS], from the stored sums."""
-        return self._read(self.total_OM[owners_B], self.surplus_O[owners_B], self.count_O[owners_B])
-
-    def recall_without(self, owners_B: Tensor, others_B: Tensor, rating_ids_B: Tensor) -> Tensor:
-        """Units and stats of `owners_B`, each without its rating of `others_B`, [B, M + STATS].
-
-        Unknown owners (0) have nothing to be left out. Gradients flow through all sums.
-        """
-        known_B = (owners_B > 0).float()
-        values_BM = self._values(others_B, rating_ids_B)
-        own_surplus_B = rating_ids_B.float() - self.centre_P[others_B]
-        return self._read(
-            self._totals()[owners_B] - values_BM * known_B.unsqueeze(1),
-            self.surplus_O[owners_B] - own_surplus_B * known_B,
-            self.count_O[owners_B] - known_B,
-        )
-
-    def _values(self, others: Tensor, rating_ids: Tensor) -> Tensor:
-        residual = (rating_ids.float() - self.centre_P[others]).unsqueeze(1)
-        values: Tensor = self.signed(others) * residual + self.plain(others)
-        return values
+        """Units and stats of owners, [B, M + STATS]."""
+        total_OM = self._totals() if self.training else self.total_OM
+        count_B = self.count_O[owners_B]
+        scaled_BM = total_OM[owners_B] / (count_B + PRIOR_ROWS).sqrt().unsqueeze(1)
+        stats_B2 = torch.stack([self.surplus_O[owners_B] / (count_B + PRIOR_ROWS), torch.log1p(count_B) / 4.0], dim=1)
+        return torch.cat([torch.tanh(scaled_BM + self.bias), stats_B2], dim=1)
 
     def _totals(self) -> Tensor:
         if self._edges is None:
@@ -124,11 +108,6 @@ class TrainingMemory(nn.Module):
         values_PRM = self.signed.weight.unsqueeze(1) * residual_PR.unsqueeze(2) + self.plain.weight.unsqueeze(1)
         totals_OM: Tensor = _BagSums.apply(values_PRM.flatten(0, 1), self._edges)  # type: ignore[no-untyped-call]
         return totals_OM
-
-    def _read(self, total_M: Tensor, surplus: Tensor, count: Tensor) -> Tensor:
-        units_M = torch.tanh(total_M / (count + PRIOR_ROWS).sqrt().unsqueeze(-1) + self.bias)
-        stats = torch.stack([surplus / (count + PRIOR_ROWS), torch.log1p(count) / 4.0], dim=-1)
-        return torch.cat([units_M, stats], dim=-1)
 
 
 class _BagSums(torch.autograd.Function):
