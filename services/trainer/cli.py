@@ -35,7 +35,10 @@ def train(
     ] = "full",
     ranker: Annotated[
         str,
-        typer.Option(help="Which ranker serves: auto (what does best on validation), blend, dien, dcn, …"),
+        typer.Option(
+            help="Which serves: a model's name, blend (DIEN and DCN), auto (the best of these on validation), or "
+            "funnel (weighs rankers, recall and demand for what users come to like)."
+        ),
     ] = AUTO,
     dataset: DatasetOption = "auto",
     data_path: DataPathOption = None,

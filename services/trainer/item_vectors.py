@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from recstack.data import Dataset
+from recstack.models.devices import device_of
 from recstack.models.multimodal import Multimodal, encode_content
 from recstack.models.ranker import Ranker
 from services.trainer.items import item_table
@@ -16,4 +17,4 @@ def item_vectors(model: Ranker, dataset: Dataset) -> Tensor:
     with torch.inference_mode():
         if isinstance(model, Multimodal):
             return encode_content(model, content_of(model, dataset))
-        return model.encode_items(item_table(dataset).to(next(model.parameters()).device))
+        return model.encode_items(item_table(dataset).to(device_of(model)))

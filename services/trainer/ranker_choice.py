@@ -1,7 +1,7 @@
 """Which rankers serve, and with what weights: one that is named, or what does best on the validation period."""
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,10 +11,12 @@ from recstack.errors import InvalidRequestError
 from recstack.evaluation.ranking_metrics import auc, logloss
 from recstack.features.schema import LIKED_FROM
 from recstack.models.ranker import Prediction, Ranker
+from recstack.models.retriever import Retriever
+from services.trainer.funnel_ranker import fit_funnel_ranker
 from services.trainer.item_vectors import item_vectors
 from services.trainer.tasks.history_at import predict_rows
 
-AUTO, BLEND = "auto", "blend"
+AUTO, BLEND, FUNNEL = "auto", "blend", "funnel"
 BLENDED = ("dien", "dcn")
 """Rankers that a blend is made of."""
 GRID = np.arange(1, 20) / 20
@@ -25,16 +27,20 @@ MAX_ROWS = 30_000
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """weights: see `Manifest.rankers`. metrics: of what was compared on validation. reason: a sentence for people."""
+    """weights: see `Manifest.rankers`. metrics: of what was compared on validation. reason: a sentence for people.
+
+    rankers: those that the choice has brought with it, by name.
+    """
 
     weights: dict[str, float]
     metrics: dict[str, float]
     reason: str
+    rankers: Mapping[str, Ranker] = field(default_factory=dict)
 
 
 def check_ranker_option(option: str, available: Collection[str]) -> None:
     """InvalidRequestError unless `option` can be served with the `available` rankers."""
-    needed = BLENDED if option == BLEND else () if option == AUTO else (option,)
+    needed = BLENDED if option == BLEND else () if option in (AUTO, FUNNEL) else (option,)
     missing = [name for name in needed if name not in available]
     if missing or not available:
         raise InvalidRequestError(
@@ -43,14 +49,22 @@ def check_ranker_option(option: str, available: Collection[str]) -> None:
         )
 
 
-def choose_rankers(option: str, rankers: Mapping[str, Ranker], dataset: Dataset, split: RowSplit) -> Choice:
+def choose_rankers(
+    option: str, retriever: Retriever, rankers: Mapping[str, Ranker], dataset: Dataset, split: RowSplit
+) -> Choice:
     """The weights that `option` stands for.
 
     A name: that ranker. "blend": DIEN and DCN with the weights of the least log loss on validation. "auto": that
     blend if it beats both on validation in log loss and AUC, else the better one; where there is only one of the two,
-    or they predict different things, the first there is.
+    or they predict different things, the first there is. "funnel": see `fit_funnel_ranker`.
     """
     check_ranker_option(option, rankers)
+    if option == FUNNEL:
+        found = fit_funnel_ranker(retriever, rankers, dataset, split)
+        mix = " + ".join(f"{name} {weight:.3g}" for name, weight in found.weights.items())
+        before, after = found.metrics.values()
+        reason = f"{mix}. NDCG@20 on validation: {after:.4f}, in recall's order {before:.4f}."
+        return Choice(found.weights, found.metrics, reason, found.rankers)
     if option not in (AUTO, BLEND):
         return Choice({option: 1.0}, {}, f"{option}, as asked.")
     known = [name for name in BLENDED if name in rankers] or list(rankers)[:1]

@@ -120,14 +120,16 @@ def run_plan(
             loaded = load_ranker(folder / CONTENT)
             assert isinstance(loaded, Multimodal), "the content model of a verified bundle"
             content = loaded
-        rankers = {name: load_ranker(folder / ranker_folder(name)) for name in manifest.held_rankers} | rankers
+        held = [name for name in manifest.held_rankers if name in TRAINERS]  # the others come with a choice
+        rankers = {name: load_ranker(folder / ranker_folder(name)) for name in held} | rankers
         trained = {training.trainer.name for training in plan.trainings}
         taken = {name: value for name, value in manifest.metrics.items() if name.split("/")[0] in TRAINERS}
         metrics = {name: value for name, value in taken.items() if name.split("/")[0] not in trained} | metrics
     assert retriever is not None, "make_plan made sure of it"
     if plan.ranker == "multimodal" and content is not None:
         rankers["multimodal"] = content
-    choice = choose_rankers(plan.ranker, rankers, dataset, split)
+    choice = choose_rankers(plan.ranker, retriever, rankers, dataset, split)
+    rankers |= choice.rankers
     console.print(f"Ranker: {choice.reason}", highlight=False)
     return Models(
         retriever=retriever, rankers=rankers, weights=choice.weights, content=content
@@ -166,7 +168,7 @@ def _available(plan: Plan) -> set[str]:
     held = () if plan.base is None else plan.base.manifest.held_rankers
     if plan.names(Role.CONTENT) or (plan.base is not None and CONTENT in plan.base.manifest.models):
         available |= {"multimodal"} if plan.ranker == "multimodal" else set()
-    return available | set(held)
+    return available | (set(held) & set(TRAINERS))
 
 
 def _active(store: BundleStore) -> Bundle | None:

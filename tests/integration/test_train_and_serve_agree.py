@@ -17,12 +17,16 @@ from recstack.features.content import TitleVocabulary
 from recstack.features.schema import PROFILE_SIZES
 from recstack.models.dcn import DCN, DCNConfig
 from recstack.models.dien import DIEN, DIENConfig
+from recstack.models.dien_notebook import NotebookDIEN, NotebookDIENConfig
+from recstack.models.ease import EASE, EASEConfig
 from recstack.models.multimodal import Multimodal, MultimodalConfig
 from recstack.models.ranker import Prediction, Ranker
 from recstack.models.retriever import Retriever
 from recstack.models.simple_cf import SimpleCF, SimpleCFConfig
+from recstack.models.trend import Trend, TrendConfig
 from recstack.models.two_tower import TwoTower, TwoTowerConfig
 from recstack.models.two_tower_notebook import NotebookTwoTower, NotebookTwoTowerConfig
+from recstack.models.two_tower_ranker import TwoTowerRanker
 from recstack.rpc.channel import aio_channel
 from services.ranking.server import running_service as running_ranking
 from services.retrieval.app import running_service as running_retrieval
@@ -64,6 +68,10 @@ RANKERS: Mapping[str, Callable[[], Ranker]] = {
             deep=(8,),
         )
     ),
+    "dien_notebook": lambda: NotebookDIEN(NotebookDIENConfig(num_items=ITEMS)),
+    "two_tower": lambda: TwoTowerRanker(TwoTowerConfig(num_items=ITEMS, width=16, vector_dim=16)),
+    "ease": lambda: EASE(EASEConfig(num_items=ITEMS, rank=8)),
+    "trend": lambda: Trend(TrendConfig(num_items=ITEMS)),
     "simple_cf": lambda: SimpleCF(SimpleCFConfig(num_users=USERS, num_items=ITEMS, biases=True)),
     "simple_cf, binary": lambda: SimpleCF(SimpleCFConfig(num_users=USERS, num_items=ITEMS, binary=True)),
     "multimodal": lambda: multimodal("full"),

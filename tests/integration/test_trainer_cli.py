@@ -33,10 +33,11 @@ def test_training_publishes_a_bundle_that_verifies_and_keeps_its_run(home: Path)
     store = BundleStore(str(home / "bundles"))
     manifest = store.verify(store.active() or "")
     assert manifest.dataset == "synthetic"
-    assert manifest.models == {"retrieval": "two_tower", "ranking": "dien"}
-    assert manifest.metrics["ranking/validation_auc"] > 0.65
-    for task in ("retrieval", "ranking"):
-        run = home / "runs" / "first" / task
+    assert manifest.models["retrieval"] == "two_tower"
+    assert "dien" in manifest.rankers
+    assert manifest.metrics["dien/validation_auc"] > 0.65
+    for model in ("two_tower", "dien"):
+        run = home / "runs" / "first" / model
         assert (run / "checkpoint.pt").is_file()
         assert (run / "metrics.jsonl").read_text().count("\n") >= 1
 
@@ -44,15 +45,23 @@ def test_training_publishes_a_bundle_that_verifies_and_keeps_its_run(home: Path)
 def test_half_a_minute_of_training_beats_popularity_at_recall_and_every_baseline_at_ranking(
     home: Path, tmp_path: Path
 ) -> None:
-    done = recstack(home, "evaluate", "--out", str(tmp_path), *SYNTHETIC)
+    done = recstack(
+        home, "evaluate", "C1", "T1", "--bundle", "active", "--seeds", "1", "--out", str(tmp_path), *SYNTHETIC
+    )
     assert done.returncode == 0, done.stderr
-    assert "R@100" in done.stdout
-    retrieval, ranking = json.loads((tmp_path / "evaluation.json").read_text())["sections"]
-    recall = {row["name"]: row["recall_at_100"] for row in retrieval["rows"]}
-    assert recall["two-tower"] > recall["popularity"] + 0.01
-    ours, *baselines = ranking["rows"]
-    assert ours["auc"] > max(row["auc"] for row in baselines) + 0.05
-    assert "| DIEN |" in (tmp_path / "evaluation.md").read_text()
+    assert "Recall@100" in done.stdout
+    ranking, retrieval = json.loads((tmp_path / "quality/quality.json").read_text())["protocols"]
+    recall = {
+        row["name"]: row["metrics"]["recall@100"]["mean"] for row in retrieval["rows"] if row["kind"] != "published"
+    }
+    ours = next(value for name, value in recall.items() if name.startswith("retrieval of "))
+    assert ours > recall["popularity"] + 0.01
+    rows = [row for row in ranking["rows"] if row["kind"] != "published"]
+    aucs = {
+        kind: [row["metrics"]["auc"]["mean"] for row in rows if row["kind"] == kind] for kind in ("ours", "baseline")
+    }
+    assert min(aucs["ours"]) > max(aucs["baseline"]) + 0.03
+    assert "# Quality" in (tmp_path / "quality.md").read_text()
 
 
 def test_a_bundle_is_not_judged_on_other_data(home: Path, tmp_path: Path) -> None:
@@ -60,7 +69,7 @@ def test_a_bundle_is_not_judged_on_other_data(home: Path, tmp_path: Path) -> Non
     original = manifest.read_text()
     manifest.write_text(json.dumps(json.loads(original) | {"dataset": "ml-1m"}))
     try:
-        done = recstack(home, "evaluate", "--out", str(tmp_path), *SYNTHETIC)
+        done = recstack(home, "evaluate", "C1", "--bundle", "active", "--out", str(tmp_path), *SYNTHETIC)
     finally:
         manifest.write_text(original)
     assert done.returncode == 1
@@ -73,7 +82,14 @@ def test_a_bundle_is_not_judged_on_other_data(home: Path, tmp_path: Path) -> Non
     [
         (["train", "--dataset", "netflix"], "expected one of auto, ml-1m, synthetic"),
         (["train", "--data-path", "/does/not/exist"], "cannot read /does/not/exist/users.dat"),
-        (["evaluate", "19990101-000000-abcdef", *SYNTHETIC], "no bundle '19990101-000000-abcdef'"),
+        (["train", "dine", *SYNTHETIC], "no model 'dine'; the models are two_tower, multimodal, simple_cf, dien, dcn"),
+        (["train", "--preset", "best", *SYNTHETIC], "two_tower has no preset 'best'; its presets are quick, full"),
+        (["train", "dien", *SYNTHETIC], "no bundle is active"),
+        (["train", "dien", "--factors", "8", *SYNTHETIC], "factors are options of simple_cf, which is not trained"),
+        (
+            ["evaluate", "C1", "--bundle", "19990101-000000-abcdef", *SYNTHETIC],
+            "no bundle '19990101-000000-abcdef'",
+        ),
     ],
 )
 def test_bad_input_is_one_line(tmp_path: Path, arguments: list[str], words: str) -> None:

@@ -11,6 +11,7 @@ from torch import Tensor
 from recstack.data import Dataset, RowSplit, synthetic_world, temporal_rows, temporal_split
 from recstack.errors import InvalidRequestError
 from recstack.models.ranker import Prediction, Ranker
+from recstack.models.two_tower import TwoTower, TwoTowerConfig
 from services.trainer.ranker_choice import Choice, choose_rankers
 
 
@@ -53,7 +54,9 @@ def truth(dataset: Dataset) -> np.ndarray:
 
 
 def choose(option: str, rankers: Mapping[str, Ranker], dataset: Dataset, split: RowSplit) -> Choice:
-    return choose_rankers(option, rankers, dataset, split)
+    return choose_rankers(
+        option, TwoTower(TwoTowerConfig(num_items=100, width=16, vector_dim=16)).eval(), rankers, dataset, split
+    )
 
 
 def test_two_that_know_different_things_are_blended(dataset: Dataset, split: RowSplit, truth: np.ndarray) -> None:
@@ -79,6 +82,18 @@ def test_probabilities_and_ratings_are_not_compared(dataset: Dataset, split: Row
     assert choose("auto", rankers, dataset, split).weights == {"dien": 1.0}
     with pytest.raises(InvalidRequestError, match="a blend needs two rankers that predict probabilities"):
         choose("blend", rankers, dataset, split)
+
+
+def test_a_funnel_weighs_every_voice_and_brings_those_it_needs(
+    dataset: Dataset, split: RowSplit, truth: np.ndarray
+) -> None:
+    choice = choose("funnel", {"dien": Known(truth)}, dataset, split)
+    assert "trend" in choice.weights
+    assert set(choice.rankers) == set(choice.weights)
+    assert choice.metrics["choice/funnel_ranked_ndcg@20"] > choice.metrics["choice/funnel_recall_ndcg@20"], (
+        "it is untrained"
+    )
+    assert "trend 1" in choice.reason
 
 
 def test_a_named_ranker_serves_alone(dataset: Dataset, split: RowSplit, truth: np.ndarray) -> None:

@@ -9,6 +9,7 @@ from recstack.data.dataset import Dataset, Events
 from recstack.data.sequences import UserSequences
 from recstack.data.splits import RowSplit
 from recstack.features.batch import UserBatch, user_batch
+from recstack.models.devices import device_of
 from recstack.models.ranker import Ranker
 from services.trainer.items import item_table
 
@@ -77,7 +78,7 @@ def predict_rows(
     item_vectors_IE: `model.encode_items` of the dataset's items, for models that need more than an ItemTable; computed
     from the table when left out.
     """
-    device = next(model.parameters()).device
+    device = device_of(model)
     model.eval()
     known, length = HistoryAt(dataset, split), model.config.max_history
     # Rows of like history length together: a batch is as long as its longest history.

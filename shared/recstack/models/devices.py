@@ -1,6 +1,9 @@
 """Which device a model runs on."""
 
+import itertools
+
 import torch
+from torch import nn
 
 from recstack.errors import InvalidRequestError
 
@@ -19,3 +22,8 @@ def resolve_device(name: str = "auto") -> torch.device:
     if device.type == "cuda" and not torch.cuda.is_available():
         raise InvalidRequestError(f"device {name!r} was asked for, but torch finds no CUDA here; use auto or cpu")
     return device
+
+
+def device_of(model: nn.Module) -> torch.device:
+    """Where a model is, from its weights or, where it has none, its buffers."""
+    return next(itertools.chain(model.parameters(), model.buffers())).device
