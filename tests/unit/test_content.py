@@ -10,7 +10,6 @@ from recstack.features.content import (
     UNKNOWN_WORD,
     TitleVocabulary,
     item_content,
-    title_ngrams,
     title_words,
 )
 
@@ -21,35 +20,28 @@ def test_words_are_lower_case_and_brackets_and_colons_count() -> None:
     assert title_words("Schindler's Liste, 8½ ") == ["schindler's", "liste", "8½"]
 
 
-def test_a_vocabulary_knows_the_words_of_enough_titles() -> None:
-    titles = ("The Fox", "The Owl", "Fox Fox")
-    assert TitleVocabulary.build(titles).words == ("fox", "owl", "the")
-    common = TitleVocabulary.build(titles, at_least=2)
-    assert common.words == ("fox", "the")
-    assert len(common) == 4
-    assert common.encode("The Owl Fox") == [3, UNKNOWN_WORD, 2]
-    assert TitleVocabulary(common.words).encode("the fox") == common.encode("The Fox")
+def test_a_vocabulary_knows_words_and_their_neighbours() -> None:
+    vocabulary = TitleVocabulary.build(("The Fox", "Fox Fox"))
+    assert vocabulary.ngrams == (" fox", " the", "fox", "fox ", "fox fox", "the", "the fox")
+    assert len(vocabulary) == 9
+    assert vocabulary.words("Fox, the Owl") == [4, 7, UNKNOWN_WORD]
+    assert vocabulary.bag("The Fox") == [7, 4, 3, 8, 5]
+    assert vocabulary.bag("An Owl") == []
+    assert TitleVocabulary(vocabulary.ngrams).bag("fox fox") == vocabulary.bag("Fox Fox")
 
 
 def test_long_titles_are_cut() -> None:
     title = " ".join(f"word{number}" for number in range(40))
-    assert len(TitleVocabulary.build([title]).encode(title)) == MAX_WORDS
-    assert len(title_ngrams(title, 1000)) == MAX_NGRAMS
-
-
-def test_ngrams_are_the_same_in_every_process_and_shared_between_alike_titles() -> None:
-    assert title_ngrams("Fox", 1 << 16) == [16833, 45481, 61575, 21929, 3403, 28561]
-    one, other, different = (set(title_ngrams(title, 1 << 16)) for title in ("Batman", "Batmen", "Orchard"))
-    assert len(one & other) > len(one & different)
-    assert min(title_ngrams("The Fox and the Owl", 8)) >= 1
-    assert max(title_ngrams("The Fox and the Owl", 8)) <= 7
+    vocabulary = TitleVocabulary.build([title])
+    assert len(vocabulary.words(title)) == MAX_WORDS
+    assert len(vocabulary.bag(title)) == MAX_NGRAMS
 
 
 @pytest.fixture(scope="module")
 def content_and_titles():
     world = synthetic_world(seed=1, users=20, items=40, events=400)
     vocabulary = TitleVocabulary.build(world.items.titles)
-    return item_content(world, vocabulary, 512), world.items.titles, vocabulary
+    return item_content(world, vocabulary), world.items.titles, vocabulary
 
 
 def test_the_unknown_item_comes_first_and_is_empty(content_and_titles) -> None:
@@ -59,7 +51,7 @@ def test_the_unknown_item_comes_first_and_is_empty(content_and_titles) -> None:
     assert not content.ngrams_IG[0].any()
     assert not content.posters_I3HX[0].any()
     assert not content.has_poster_I[0]
-    words = vocabulary.encode(titles[6])
+    words = vocabulary.words(titles[6])
     assert content.words_IW[7].tolist() == words + [0] * (MAX_WORDS - len(words))
     assert content.has_poster_I[1:].all()
 

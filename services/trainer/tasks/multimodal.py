@@ -15,6 +15,7 @@ from recstack.features.content import ItemContent, TitleVocabulary, item_content
 from recstack.models.devices import resolve_device
 from recstack.models.multimodal import Multimodal, encode_content
 from recstack.models.multimodal_config import MultimodalConfig
+from recstack.models.multimodal_towers import ItemTower
 from services.trainer.fit import ALONE, FitConfig, FitResult, Loss, Worker, seed_everything, train
 from services.trainer.tasks.multimodal_batches import ItemEpoch, ItemRatings, RatingCells
 
@@ -29,7 +30,7 @@ class MultimodalPreset:
     fit: FitConfig
     model: Mapping[str, object] = field(default_factory=dict)
     batch_items: int = 128
-    word_titles: int = 5
+    word_penalty: float = 2e-3
 
 
 MULTIMODAL_PRESETS: dict[str, MultimodalPreset] = {
@@ -56,15 +57,15 @@ class MultimodalTask:
     ) -> None:
         self._preset, self._seed, self._device = preset, seed, device
         self._dataset_name = dataset.name
-        vocabulary = TitleVocabulary.build(dataset.items.titles, preset.word_titles)
-        config = MultimodalConfig(num_items=len(dataset.items.ids), vocabulary=vocabulary.words, **preset.model)
-        self.content: ItemContent = item_content(dataset, vocabulary, config.ngram_buckets).to(device)
+        vocabulary = TitleVocabulary.build(dataset.items.titles)
+        config = MultimodalConfig(num_items=len(dataset.items.ids), vocabulary=vocabulary.ngrams, **preset.model)
+        self.content: ItemContent = item_content(dataset, vocabulary).to(device)
         self._ratings = ItemRatings(dataset, split.train)
         self._validation = ItemRatings(dataset, split.validation)
         self._profiles_P4 = self._ratings.profiles_P4.to(device)
         seed_everything(seed)
         self.model = Multimodal(config).to(device)
-        self.model.start_at(float(dataset.events.rating[split.train].mean()))
+        self.model.start(float(dataset.events.rating[split.train].mean()), self.content)
 
     def identity(self) -> Mapping[str, object]:
         """Preset, seed and data."""
@@ -96,6 +97,8 @@ class MultimodalTask:
             total = (total + batch.squared_error(corrected_PN)) / 2
         # Divided by what a batch of this size holds on average, so that all ratings of an epoch count the same.
         expected = len(self._ratings) / len(self._ratings.rated) * len(batch.items_N)
+        if isinstance(self.model.items, ItemTower):
+            total = total + expected * self._preset.word_penalty * self.model.items.word_penalty()
         return Loss(total, expected)
 
     def validate(self) -> dict[str, float]:
@@ -132,7 +135,7 @@ def train_multimodal(
 
 def content_of(model: Multimodal, dataset: Dataset) -> ItemContent:
     """The content of a dataset's items as `model` reads it, which may have items that the model never saw."""
-    return item_content(dataset, TitleVocabulary(model.config.vocabulary), model.config.ngram_buckets)
+    return item_content(dataset, TitleVocabulary(model.config.vocabulary))
 
 
 def held_out_items(dataset: Dataset, share: float = 0.1, seed: int = 0) -> RowSplit:

@@ -1,13 +1,12 @@
 """What an item is made of, as tensors: genres, year, title and poster. None of it needs an interaction.
 
-Shape legend: I items, W words of a title, G character n-grams of a title; H, X height and width of a poster.
+Shape legend: I items, W words of a title, G words and word pairs of a title; H, X height and width of a poster.
 """
 
 import re
-import zlib
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -20,8 +19,7 @@ from recstack.features.catalogue import Catalogue, ItemTable
 PADDING, UNKNOWN_WORD, FIRST_WORD = 0, 1, 2
 MAX_WORDS = 12
 """Words kept of a title; 99 % of MovieLens-1M's have 9 or fewer."""
-MAX_NGRAMS = 64
-NGRAM_SIZES = (3, 4, 5)
+MAX_NGRAMS = 2 * MAX_WORDS + 1
 
 # Brackets and colons are words too: they mark foreign titles, "(Das Boot)", and sequels, "Episode IV: A New Hope".
 _WORD = re.compile(r"\w+(?:'\w+)*|[(:]")
@@ -31,8 +29,8 @@ _WORD = re.compile(r"\w+(?:'\w+)*|[(:]")
 class ItemContent:
     """Content of a catalogue's items, the unknown item at row 0.
 
-    table: genres and years. words_IW int64, ids of a `TitleVocabulary`; ngrams_IG int64, 0 = padding; posters_I3HX
-    uint8, black where has_poster_I is False.
+    table: genres and years. words_IW and ngrams_IG int64: `words` and `bag` of a `TitleVocabulary`, 0 = padding.
+    posters_I3HX uint8, black where has_poster_I is False.
     """
 
     table: ItemTable
@@ -66,49 +64,46 @@ class ItemContent:
 
 
 class TitleVocabulary:
-    """Words of titles and their ids: 0 is padding, 1 any word that is not in the vocabulary."""
+    """Words and pairs of neighbouring words in titles, and their ids: 0 is padding, 1 what is not in the vocabulary.
 
-    def __init__(self, words: Sequence[str]) -> None:
-        """words: in the order of their ids, which begin at 2."""
-        self.words = tuple(words)
-        self._ids = {word: number for number, word in enumerate(self.words, start=FIRST_WORD)}
+    A title's two ends count as words in its pairs.
+    """
+
+    def __init__(self, ngrams: Sequence[str]) -> None:
+        """ngrams: words, and pairs as two words with a space between, in the order of their ids, which begin at 2."""
+        self.ngrams = tuple(ngrams)
+        self._ids = {ngram: number for number, ngram in enumerate(self.ngrams, start=FIRST_WORD)}
 
     @classmethod
-    def build(cls, titles: Iterable[str], at_least: int = 1) -> "TitleVocabulary":
-        """The words that occur in `at_least` of the titles, in alphabetical order."""
-        counts = Counter(word for title in titles for word in set(title_words(title)))
-        return cls(sorted(word for word, count in counts.items() if count >= at_least))
+    def build(cls, titles: Iterable[str]) -> "TitleVocabulary":
+        """All words and pairs of some titles, in alphabetical order."""
+        words = [title_words(title) for title in titles]
+        return cls(sorted({ngram for row in words for ngram in (*row, *_pairs(row))}))
 
     def __len__(self) -> int:
         """Size of an embedding table for the ids."""
-        return FIRST_WORD + len(self.words)
+        return FIRST_WORD + len(self.ngrams)
 
-    def encode(self, title: str) -> list[int]:
-        """Ids of a title's words, the first MAX_WORDS of them."""
-        return [self._ids.get(word, UNKNOWN_WORD) for word in title_words(title)[:MAX_WORDS]]
+    def words(self, title: str) -> list[int]:
+        """Ids of a title's words."""
+        return [self._ids.get(word, UNKNOWN_WORD) for word in title_words(title)]
+
+    def bag(self, title: str) -> list[int]:
+        """Ids of a title's words and pairs, each once; unknown ones are left out."""
+        words = title_words(title)
+        return [self._ids[ngram] for ngram in dict.fromkeys([*words, *_pairs(words)]) if ngram in self._ids]
 
 
 def title_words(title: str) -> list[str]:
-    """A title as words in lower case, brackets and colons among them."""
-    return _WORD.findall(title.lower())
+    """A title as words in lower case, brackets and colons among them, the first MAX_WORDS of them."""
+    return _WORD.findall(title.lower())[:MAX_WORDS]
 
 
-def title_ngrams(title: str, buckets: int) -> list[int]:
-    """Hashes, 1 to `buckets` - 1, of a title's words and of their runs of 3 to 5 characters, each once.
-
-    Bojanowski et al., Enriching Word Vectors with Subword Information, 2017: a word that no title had before still
-    shares its parts with others.
-    """
-    grams: dict[str, None] = {}
-    for word in title_words(title):
-        marked = f"<{word}>"
-        grams[marked] = None
-        for size in NGRAM_SIZES:
-            grams |= dict.fromkeys(marked[start : start + size] for start in range(len(marked) - size + 1))
-    return [1 + zlib.crc32(gram.encode()) % (buckets - 1) for gram in list(grams)[:MAX_NGRAMS]]
+def _pairs(words: Sequence[str]) -> list[str]:
+    return [f"{first} {second}" for first, second in pairwise(["", *words, ""])] if words else []
 
 
-def item_content(dataset: Dataset, vocabulary: TitleVocabulary, ngram_buckets: int) -> ItemContent:
+def item_content(dataset: Dataset, vocabulary: TitleVocabulary) -> ItemContent:
     """The content of a dataset's items. Reads the posters, which takes seconds for thousands of them."""
     items = dataset.items
     # Popularity is not content; the catalogue's column for it stays empty.
@@ -116,8 +111,8 @@ def item_content(dataset: Dataset, vocabulary: TitleVocabulary, ngram_buckets: i
     pictures, present = load_posters(dataset)
     return ItemContent(
         table,
-        _padded([vocabulary.encode(title) for title in items.titles], MAX_WORDS),
-        _padded([title_ngrams(title, ngram_buckets) for title in items.titles], MAX_NGRAMS),
+        _padded([vocabulary.words(title) for title in items.titles], MAX_WORDS),
+        _padded([vocabulary.bag(title) for title in items.titles], MAX_NGRAMS),
         torch.from_numpy(np.concatenate([np.zeros_like(pictures[:1]), pictures])),
         torch.from_numpy(np.concatenate([[False], present])),
     )

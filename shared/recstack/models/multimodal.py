@@ -23,7 +23,7 @@ from recstack.models.multimodal_towers import (
     ItemTower,
     NotebookItemTower,
     NotebookUserTower,
-    TitleMemory,
+    TitleWords,
     UserState,
     UserTower,
 )
@@ -46,12 +46,15 @@ class Multimodal(Ranker):
         notebook = config.form == "notebook"
         self.users = NotebookUserTower() if notebook else UserTower(config)
         self.items = NotebookItemTower(config) if notebook else ItemTower(config)
-        self.memory = None if notebook or "title" not in config.modalities else TitleMemory(config)
+        self.memory = None if notebook or "title" not in config.modalities else TitleWords(config, rarity_power=2.0)
 
-    def start_at(self, mean: float) -> None:
-        """Begin training at the mean rating, where the form has a place for it."""
+    def start(self, mean_rating: float, content: ItemContent) -> None:
+        """Begin training at the mean rating, knowing the catalogue's titles, where the form has a place for them."""
         if isinstance(self.users, UserTower):
-            nn.init.constant_(self.users.mean, mean)
+            nn.init.constant_(self.users.mean, mean_rating)
+        for module in self.modules():
+            if isinstance(module, TitleWords):
+                module.count(content.ngrams_IG)
 
     def encode_items(self, table: ItemTable, content: ItemContent | None = None) -> Tensor:
         """Item vectors [I+1, E]. content: of the same items; without it titles and posters are unknown."""

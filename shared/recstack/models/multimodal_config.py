@@ -18,7 +18,7 @@ class MultimodalConfig:
     word_dim, widths, filters, genre_dim, year_dim and channels are the encoders' sizes.
 
     Only the full form has the others; the notebook's sizes and profile are fixed. profile: what is read of a user.
-    modality_dropout: the share of items whose title, and whose poster, is hidden in a training step. leniency_prior:
+    poster_dropout: the share of items whose poster is hidden in a training step. leniency_prior:
     see `Multimodal.encode_users`; the history is read where max_history is above 0.
     """
 
@@ -36,9 +36,8 @@ class MultimodalConfig:
     profile_dim: int = 16
     vector_dim: int = 32
     hidden: int = 128
-    ngram_buckets: int = 16_384
     dropout: float = 0.2
-    modality_dropout: float = 0.5
+    poster_dropout: float = 0.5
     leniency_prior: float = 8.0
     max_history: int = 0
 
@@ -57,9 +56,7 @@ class MultimodalConfig:
         for name in ("widths", "channels"):
             if not getattr(self, name) or min(getattr(self, name)) < 1:
                 raise InvalidRequestError(f"{name} is {getattr(self, name)}; give one or more sizes of 1 or more")
-        if self.ngram_buckets < 2:
-            raise InvalidRequestError(f"ngram_buckets is {self.ngram_buckets}; it must be 2 or more")
-        for name in ("dropout", "modality_dropout"):
+        for name in ("dropout", "poster_dropout"):
             if not 0 <= getattr(self, name) < 1:
                 raise InvalidRequestError(f"{name} is {getattr(self, name)}; it must be at least 0 and below 1")
         if self.leniency_prior <= 0:

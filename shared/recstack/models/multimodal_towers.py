@@ -96,7 +96,7 @@ class NotebookItemTower(nn.Module):
 
     def __init__(self, config: MultimodalConfig) -> None:
         super().__init__()
-        self.modalities = Modalities(config, NOTEBOOK_WIDTH)
+        self.modalities = Modalities(config, config.modalities, NOTEBOOK_WIDTH)
 
     def forward(self, content: ItemContent) -> Tensor:
         """Item vectors [I, E]."""
@@ -104,11 +104,18 @@ class NotebookItemTower(nn.Module):
 
 
 class ItemTower(nn.Module):
-    """An MLP on the sum of the modalities: the item's vector, its offset the last column."""
+    """An MLP on the sum of genres, year and poster, plus vectors of the title's words: the item's vector, its offset
+    the last column.
+
+    Words are added without a layer between, so that a penalty on them (see `word_penalty`) is a ridge regression's: a
+    word moves predictions as far as there is evidence for it.
+    """
 
     def __init__(self, config: MultimodalConfig) -> None:
         super().__init__()
-        self.modalities = Modalities(config, config.hidden)
+        self.modalities = Modalities(
+            config, tuple(name for name in config.modalities if name != "title"), config.hidden
+        )
         self.head = nn.Sequential(
             nn.LayerNorm(config.hidden),
             nn.ReLU(),
@@ -118,41 +125,58 @@ class ItemTower(nn.Module):
             nn.Dropout(config.dropout),
             nn.Linear(config.hidden, config.vector_dim + 1),
         )
+        self.words = TitleWords(config, rarity_power=0.5) if "title" in config.modalities else None
 
     def forward(self, content: ItemContent) -> Tensor:
         """Item vectors [I, E]."""
         vectors_IE: Tensor = self.head(self.modalities(content, nn.Identity()))
-        return vectors_IE
+        return vectors_IE if self.words is None else vectors_IE + self.words(content.ngrams_IG)
+
+    def word_penalty(self) -> Tensor:
+        """Sum of the squared word vectors, scalar."""
+        if self.words is None:
+            return torch.zeros(())
+        return self.words.ngrams.weight.square().sum()
 
 
-class TitleMemory(nn.Module):
-    """What is remembered of a title: the sum of its n-grams' vectors, which start at zero.
+class TitleWords(nn.Module):
+    """A title as the weighted sum of the vectors of its words and word pairs, which start at zero.
 
-    Titles are nearly unique, so this learns what is particular to an item. N-grams that no trained title had say
-    nothing of a new one; those that it shares with trained titles, a sequel's for example, say what they said there.
+    An n-gram weighs the less the more titles of the catalogue have it: 1 / titles ** rarity_power. A title's weights
+    have length 1.
     """
 
-    def __init__(self, config: MultimodalConfig) -> None:
+    rarity: Tensor
+
+    def __init__(self, config: MultimodalConfig, rarity_power: float) -> None:
         super().__init__()
-        self.ngrams = nn.Embedding(config.ngram_buckets, config.vector_dim + 1, padding_idx=0)
+        self.rarity_power = rarity_power
+        self.ngrams = nn.Embedding(FIRST_WORD + len(config.vocabulary), config.vector_dim + 1, padding_idx=0)
         nn.init.zeros_(self.ngrams.weight)
+        self.register_buffer("rarity", torch.ones(FIRST_WORD + len(config.vocabulary)))
+
+    def count(self, ngrams_IG: Tensor) -> None:
+        """Learn from a catalogue's titles how rare each n-gram is."""
+        titles = torch.bincount(ngrams_IG.flatten(), minlength=len(self.rarity))
+        self.rarity.copy_(titles.clamp(min=1) ** -self.rarity_power)
 
     def forward(self, ngrams_IG: Tensor) -> Tensor:
         """[I, E], to be added to the items' vectors."""
-        count_I1 = (ngrams_IG > 0).sum(1, keepdim=True).clamp(min=1)
-        remembered_IE: Tensor = self.ngrams(ngrams_IG).sum(1) / count_I1.sqrt()
-        return remembered_IE
+        weight_IG = functional.normalize(self.rarity[ngrams_IG] * (ngrams_IG > 0), dim=1)
+        vectors_IE: Tensor = (weight_IG.unsqueeze(1) @ self.ngrams(ngrams_IG)).squeeze(1)
+        return vectors_IE
 
 
 class Modalities(nn.Module):
-    """Features of each configured modality, projected to one width and summed; one that an item lacks adds nothing."""
+    """Features of some modalities, projected to one width and summed; one that an item lacks adds nothing."""
 
-    def __init__(self, config: MultimodalConfig, width: int) -> None:
+    def __init__(self, config: MultimodalConfig, names: tuple[str, ...], width: int) -> None:
         super().__init__()
-        self.hide_share = config.modality_dropout
+        self.width = width
+        self.hide_share = config.poster_dropout
         self.encoders = nn.ModuleDict()
         self.projections = nn.ModuleDict()
-        for name in config.modalities:
+        for name in names:
             encoder, features = _encoder(name, config)
             self.encoders[name] = encoder
             self.projections[name] = nn.Linear(features, width)
@@ -160,15 +184,15 @@ class Modalities(nn.Module):
     def forward(self, content: ItemContent, activation: Callable[[Tensor], Tensor]) -> Tensor:
         """[I, H], the activations of all modalities summed.
 
-        In training, title and poster are each hidden from a share of the items, so that neither is relied on.
+        In training, posters are hidden from a share of the items, so that they are not relied on.
         """
-        parts = []
+        summed_IH = content.table.genres.new_zeros(len(content), self.width, dtype=torch.get_default_dtype())
         for name, encoder in self.encoders.items():
             features_IF, present_I = _features(name, encoder, content)
-            if self.training and self.hide_share > 0 and name in ("title", "poster"):
+            if self.training and self.hide_share > 0 and name == "poster":
                 present_I = present_I & (torch.rand(len(present_I), device=present_I.device) >= self.hide_share)
-            parts.append(activation(self.projections[name](features_IF)) * present_I.unsqueeze(1))
-        return torch.stack(parts).sum(0)
+            summed_IH = summed_IH + activation(self.projections[name](features_IF)) * present_I.unsqueeze(1)
+        return summed_IH
 
 
 def _encoder(name: str, config: MultimodalConfig) -> tuple[nn.Module, int]:
