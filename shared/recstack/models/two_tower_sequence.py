@@ -63,7 +63,8 @@ class SequenceTwoTower(Retriever):
 
     def history_items(self, table: ItemTable) -> Tensor:
         """[I+1, D] item vectors at the size in which the encoder reads them."""
-        return self.item.weight * (INPUT_SCALE * self.config.vector_dim**0.5)
+        scaled_ID: Tensor = self.item.weight * (INPUT_SCALE * self.config.vector_dim**0.5)
+        return scaled_ID
 
     def encode_prefixes_from(self, batch: UserBatch, history_items_IW: Tensor, visible_BP: Tensor) -> Tensor:
         """User vectors [B, P, D]; B may be 1 in `visible_BP`: the same prefixes of all users.
