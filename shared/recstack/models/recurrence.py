@@ -18,6 +18,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+sigmoid_backward = torch.ops.aten.sigmoid_backward.grad_input
+tanh_backward = torch.ops.aten.tanh_backward
+
 
 def evolve(inputs_KBMG: Tensor, attention_KBN: Tensor, recurrent_HG: Tensor) -> Tensor:
     """Hidden states [K, B, N, H] after each step, from zero. inputs_KBMG: x_u, x_r and x_c of each step."""
@@ -66,10 +69,11 @@ class _Recurrence(torch.autograd.Function):
         moves_KBNG = torch.empty_like(gates_KBNG)
         scaled_KBNH = update_KBNH * attention_KBN.unsqueeze(-1)
         difference_KBNH = new_KBNH - before_KBNH
-        by_new_KBNH = scaled_KBNH * (1 - new_KBNH * new_KBNH)
-        torch.mul(difference_KBNH * scaled_KBNH, 1 - update_KBNH, out=moves_KBNG[..., :size])
-        by_raw_KBNH = torch.mul(by_new_KBNH, reset_KBNH, out=moves_KBNG[..., 2 * size :])
-        torch.mul(by_raw_KBNH * raw_KBNH, 1 - reset_KBNH, out=moves_KBNG[..., size : 2 * size])
+        by_new_KBNH = tanh_backward(scaled_KBNH, new_KBNH)
+        by_update_KBNH, by_reset_KBNH, by_raw_KBNH = moves_KBNG.split(size, dim=3)
+        sigmoid_backward(difference_KBNH * attention_KBN.unsqueeze(-1), update_KBNH, grad_input=by_update_KBNH)
+        sigmoid_backward(by_new_KBNH * raw_KBNH, reset_KBNH, grad_input=by_reset_KBNH)
+        torch.mul(by_new_KBNH, reset_KBNH, out=by_raw_KBNH)
 
         d_states_KBNH = torch.empty_like(before_KBNH)
         d_gates_KBNG = moves_KBNG  # overwritten step by step
