@@ -45,7 +45,7 @@ def dataset() -> Dataset:
 
 def multimodal(form: str) -> Multimodal:
     titles = synthetic_world(seed=1, users=USERS, items=ITEMS, events=2_000).items.titles
-    words = TitleVocabulary.build(titles).words
+    words = TitleVocabulary.build(titles).ngrams
     return Multimodal(MultimodalConfig(num_items=ITEMS, vocabulary=words, form=form, filters=4, channels=(4, 4)))
 
 
