@@ -20,6 +20,7 @@ from torch.nn import functional
 from recstack.data.dataset import Dataset
 from recstack.data.splits import RowSplit
 from recstack.evaluation.ranking_metrics import auc, gauc, logloss
+from recstack.features.catalogue import ItemTable
 from recstack.features.schema import LIKED_FROM
 from recstack.models.dcn import DCN, DCNConfig
 from recstack.models.devices import resolve_device
@@ -33,9 +34,6 @@ from services.trainer.tasks.segments import SegmentBatch, SegmentData, SegmentEp
 ITEM_PRIOR_ROWS = 20.0
 """Rows at the overall mean that are added to each item's own when its starting bias is set."""
 
-BATCH_ROWS = 8192
-"""Rows per step, where a preset says nothing else."""
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DCNPreset:
@@ -43,14 +41,15 @@ class DCNPreset:
 
     model: what DCNConfig gets beside the sizes of the data. user_ids: whether users are known by id. batch_rows: rows,
     or targets of segments, per step. cross_penalty: weight of the sum of squared cross weights in the mean loss.
-    memory_folds: parts of the training rows of which one is held out of the memories at a time.
+    user_dropout: share of rows whose user is made unknown. memory_folds:
+    parts of the training rows of which one is held out of the memories at a time.
     validation_rows: rows of validation that are scored after each epoch, evenly spread.
     """
 
     fit: FitConfig
     model: Mapping[str, Any] = field(default_factory=dict)
     user_ids: bool = False
-    batch_rows: int = BATCH_ROWS
+    batch_rows: int = 8192
     user_dropout: float = 0.0
     memory_folds: int = 1
     cross_penalty: float = 0.0
@@ -66,7 +65,7 @@ DEMOGRAPHIC = ("gender", "age", "occupation")
 DCN_PRESETS = {
     "notebook": DCNPreset(
         fit=FitConfig(
-            epochs=30, learning_rate=1e-3, optimizer="rmsprop", schedule="constant", warmup=0.0, max_minutes=30.0
+            epochs=30, learning_rate=1e-3, optimizer="rmsprop", schedule="constant", warmup=0.0, clip_norm=1e6
         ),
         model={
             "prediction": "rating", "profile": DEMOGRAPHIC, "year": False, "pooling": "average", "cross": "vector",
@@ -196,9 +195,15 @@ class RowTask(DCNTask):
         """Squared error or log loss of the rows."""
         self._remember(batch.remembered)
         batch = batch.to(self._device)
-        item_vectors_IE = self.model.encode_items(self._table)
+        if self.model.config.id_dim:
+            item_vectors_IE = self.model.encode_items(self._table)
+            candidates_BE = item_vectors_IE[batch.items_B]
+        else:  # no vector depends on which item it is, so those of the batch are enough
+            item_vectors_IE = candidates_BE = self.model.encode_items(
+                ItemTable(self._table.year_bucket[batch.items_B], self._table.genres[batch.items_B])
+            )
         state = self.model.encode_users(batch.users, item_vectors_IE)
-        scores_B = self.model.score(state, item_vectors_IE[batch.items_B].unsqueeze(1)).squeeze(1)
+        scores_B = self.model.score(state, candidates_BE.unsqueeze(1)).squeeze(1)
         ratings_B = batch.rating_ids_B.float()
         return self._loss(scores_B, ratings_B, (ratings_B >= LIKED_FROM).float(), torch.ones_like(ratings_B))
 
@@ -256,8 +261,7 @@ def train_dcn(
     def make_task() -> RowTask | SegmentTask:
         seed_everything(seed)
         model = DCN(preset.model_config(len(dataset.users.ids), len(dataset.items.ids)))
-        if model.config.id_dim:
-            set_item_bias(model, dataset, split)
+        set_item_bias(model, dataset, split)
         kind = SegmentTask if split.temporal and model.config.half_lives else RowTask
         return kind(model.to(resolve_device(device)), dataset, split, preset, seed)
 
@@ -266,7 +270,12 @@ def train_dcn(
 
 
 def set_item_bias(model: DCN, dataset: Dataset, split: RowSplit) -> None:
-    """Start each item's bias at its smoothed mean in the training rows: of the ratings, or of the likes as a logit."""
+    """Start each item's bias at its smoothed mean in the training rows: of the ratings, or of the likes as a logit.
+
+    A model without ids has no such biases and is left as it is.
+    """
+    if model.item_bias is None:
+        return
     events = events_at(dataset, split.train)
     rates = model.prediction is Prediction.RATING
     values: NDArray[np.float32] = events.rating if rates else liked(events.rating)

@@ -119,7 +119,7 @@ class DCN(Ranker):
         self.year_embedding = embedding(NUM_YEAR_BUCKETS, dim) if config.year else None
         self.user_embeddings = embedding(config.num_users + 1, id_dim + memory) if config.num_users else None
         self.item_embeddings = embedding(config.num_items + 1, id_dim + memory) if id_dim else None
-        self.item_bias = nn.Parameter(torch.zeros(config.num_items + 1), requires_grad=id_dim > 0)
+        self.item_bias = nn.Parameter(torch.zeros(config.num_items + 1)) if id_dim else None
         self.user_memory = TrainingMemory(config.num_users, config.num_items, memory) if memory else None
         self.item_memory = TrainingMemory(config.num_items, config.num_users, memory) if memory else None
         item_features = dim * (1 + config.year)
@@ -162,12 +162,12 @@ class DCN(Ranker):
         self.deep_out = nn.Linear(inputs, 1)
 
     def encode_items(self, table: ItemTable) -> Tensor:
-        """Item vectors [I+1, E]."""
-        static_IS = self._static_items(table)
-        memory_IM = static_IS[:, :0]
+        """Item vectors [I+1, E]. Without ids, a vector depends on its row of `table` alone, which may be any rows."""
+        parts = [self._static_items(table)]
         if self.item_memory is not None:
-            memory_IM = self.item_memory.recall(torch.arange(len(table), device=static_IS.device))
-        return torch.cat([static_IS, memory_IM, self.item_bias.unsqueeze(1)], dim=1)
+            parts.append(self.item_memory.recall(torch.arange(len(table), device=parts[0].device)))
+        bias_I = parts[0].new_zeros(len(table)) if self.item_bias is None else self.item_bias
+        return torch.cat([*parts, bias_I.unsqueeze(1)], dim=1)
 
     def encode_users(self, batch: UserBatch, item_vectors_IE: Tensor) -> UserState:
         """Everything that does not depend on candidates."""
