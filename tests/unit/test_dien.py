@@ -1,6 +1,7 @@
 """DIEN: padding, order and visibility of histories, and what an empty history leaves."""
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -11,22 +12,39 @@ from recstack.errors import InvalidRequestError
 from recstack.features.batch import UserBatch
 from recstack.features.catalogue import ItemTable
 from recstack.models.dien import DIEN, DIENConfig
+from recstack.models.dien_notebook import NotebookDIEN, NotebookDIENConfig
+from recstack.models.ranker import Ranker
 
 ITEMS, STEPS, CANDIDATES = 30, 7, 4
 LENGTHS = [7, 0, 3, 1]
 
 
-@pytest.fixture(scope="module")
-def model() -> DIEN:
+SMALL = DIENConfig(num_items=ITEMS, hidden=8, attention_hidden=4)
+MODELS: dict[str, Callable[[], Ranker]] = {
+    "all steps": lambda: DIEN(SMALL),
+    "last steps": lambda: DIEN(dataclasses.replace(SMALL, evolution_steps=3)),
+    "agru": lambda: DIEN(dataclasses.replace(SMALL, evolution="agru")),
+    "aigru": lambda: DIEN(dataclasses.replace(SMALL, evolution="aigru", evolution_steps=3)),
+    "attention_gru": lambda: DIEN(dataclasses.replace(SMALL, evolution="attention_gru")),
+    "dice": lambda: DIEN(dataclasses.replace(SMALL, activation="dice")),
+    "notebook": lambda: NotebookDIEN(NotebookDIENConfig(num_items=ITEMS)),
+    "notebook, three sequences": lambda: NotebookDIEN(
+        NotebookDIENConfig(num_items=ITEMS, sequences=("year", "movie", "genre"), profile=("occupation",))
+    ),
+}
+
+
+@pytest.fixture(scope="module", params=MODELS)
+def model(request: pytest.FixtureRequest) -> Ranker:
     torch.manual_seed(3)
-    model = DIEN(DIENConfig(num_items=ITEMS, hidden=8, attention_hidden=4))
+    model = MODELS[request.param]()
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.4)
     return model.double().eval()
 
 
 @pytest.fixture(scope="module")
-def vectors(model: DIEN) -> Tensor:
+def vectors(model: Ranker) -> Tensor:
     torch.manual_seed(4)
     table = ItemTable(torch.randint(0, 64, (ITEMS + 1,)), torch.randint(0, 19, (ITEMS + 1, 6)))
     with torch.no_grad():
@@ -63,7 +81,7 @@ def candidates(vectors: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def test_a_padded_user_scores_as_alone(model: DIEN, vectors: Tensor) -> None:
+def test_a_padded_user_scores_as_alone(model: Ranker, vectors: Tensor) -> None:
     users, items_BNE = padded_users(), candidates(vectors)
     state = model.encode_users(users, vectors)
     logits_BN = model.score(state, items_BNE)
@@ -74,7 +92,7 @@ def test_a_padded_user_scores_as_alone(model: DIEN, vectors: Tensor) -> None:
 
 
 @torch.no_grad()
-def test_a_candidate_that_sees_part_of_a_history_scores_as_with_that_history(model: DIEN, vectors: Tensor) -> None:
+def test_a_candidate_that_sees_part_of_a_history_scores_as_with_that_history(model: Ranker, vectors: Tensor) -> None:
     """The training form (many targets on one encoded history) equals the served form, for every length."""
     users, items_BNE = padded_users(), candidates(vectors)
     visible_BN = torch.tensor([[0, 2, 5, 7], [0, 0, 0, 0], [3, 1, 0, 2], [1, 0, 1, 1]])
@@ -86,7 +104,7 @@ def test_a_candidate_that_sees_part_of_a_history_scores_as_with_that_history(mod
             torch.testing.assert_close(logits_BN[row, column], expected[0, 0], atol=1e-9, rtol=1e-9)
 
 
-def test_gradients_flow_the_same_with_and_without_recording(model: DIEN, vectors: Tensor) -> None:
+def test_gradients_flow_the_same_with_and_without_recording(model: Ranker, vectors: Tensor) -> None:
     users, items_BNE = padded_users(), candidates(vectors)
     recorded = model.score(model.encode_users(users, vectors), items_BNE)
     assert recorded.requires_grad
@@ -96,7 +114,7 @@ def test_gradients_flow_the_same_with_and_without_recording(model: DIEN, vectors
 
 
 @torch.no_grad()
-def test_what_padding_holds_does_not_matter(model: DIEN, vectors: Tensor) -> None:
+def test_what_padding_holds_does_not_matter(model: Ranker, vectors: Tensor) -> None:
     users, items_BNE = padded_users(), candidates(vectors)
     padding = torch.arange(STEPS) >= users.lengths_B.unsqueeze(1)
     dirty = dataclasses.replace(users, items_BL=torch.where(padding, 9, users.items_BL))
@@ -105,14 +123,16 @@ def test_what_padding_holds_does_not_matter(model: DIEN, vectors: Tensor) -> Non
 
 
 @torch.no_grad()
-def test_scores_depend_on_order_rating_and_profile(model: DIEN, vectors: Tensor) -> None:
+def test_scores_depend_on_order_profile_and_rating(model: Ranker, vectors: Tensor) -> None:
     users, items_BNE = padded_users(), candidates(vectors)
     logits_BN = model.score(model.encode_users(users, vectors), items_BNE)
-    for changed in (
+    changes = [
         dataclasses.replace(users, items_BL=users.items_BL.flip(1), ratings_BL=users.ratings_BL.flip(1)),
-        dataclasses.replace(users, ratings_BL=(6 - users.ratings_BL) * (users.ratings_BL > 0)),
         dataclasses.replace(users, profile_B4=(users.profile_B4 + 1) % 3),
-    ):
+    ]
+    if isinstance(model, DIEN):  # the notebook's form knows what was watched, not how it was liked
+        changes.append(dataclasses.replace(users, ratings_BL=(6 - users.ratings_BL) * (users.ratings_BL > 0)))
+    for changed in changes:
         other_BN = model.score(model.encode_users(changed, vectors), items_BNE)
         assert (other_BN[0] - logits_BN[0]).abs().max() > 1e-3
 
@@ -140,8 +160,19 @@ def test_an_item_with_nothing_known_starts_at_its_bias(model: DIEN) -> None:
         ({"hidden": 0}, "hidden is 0"),
         ({"mlp": ()}, "mlp is"),
         ({"dropout": 1.0}, "dropout is 1.0"),
+        ({"evolution": "lstm"}, "evolution is 'lstm'"),
+        ({"activation": "gelu"}, "activation is 'gelu'"),
     ],
 )
 def test_impossible_configurations_are_refused(wrong: dict[str, Any], says: str) -> None:
     with pytest.raises(InvalidRequestError, match=says):
-        DIENConfig(**({"num_items": 5} | wrong))
+        DIEN(DIENConfig(**({"num_items": 5} | wrong)))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [({"sequences": ("shop",)}, "shop"), ({"profile": ("city",)}, "city"), ({"mlp": (0,)}, "mlp is")],
+)
+def test_impossible_notebook_configurations_are_refused(wrong: dict[str, Any], says: str) -> None:
+    with pytest.raises(InvalidRequestError, match=says):
+        NotebookDIENConfig(**({"num_items": 5} | wrong))
