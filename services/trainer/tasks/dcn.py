@@ -90,7 +90,7 @@ DCN_PRESETS = {
         validation_rows=10_000,
     ),
     "full": DCNPreset(
-        fit=FitConfig(epochs=4, learning_rate=2e-3, weight_decay=0.3, average_decay=0.99),
+        fit=FitConfig(epochs=3, learning_rate=3e-3, weight_decay=0.3, average_decay=0.99),
         model={
             "id_dim": 48, "id_dropout": 0.02, "embedding_dim": 8, "half_lives": (0.0, 10.0), "history_dim": 48,
             "max_history": 100, "cross": "mixture", "cross_rank": 16, "deep": (96, 48), "dropout": 0.1,
