@@ -11,10 +11,8 @@ from rich.console import Console
 from recstack.bundle import CONTENT, RETRIEVAL, Bundle, BundleStore, ranker_folder
 from recstack.data import Dataset, RowSplit
 from recstack.errors import BundleError, InvalidRequestError
-from recstack.models.multimodal import Multimodal
 from recstack.models.ranker import Ranker
 from recstack.models.rankers import load_ranker
-from recstack.models.retriever import Retriever
 from recstack.models.retrievers import load_retriever
 from services.trainer.publish import Models
 from services.trainer.ranker_choice import check_ranker_option, choose_rankers
@@ -71,7 +69,7 @@ def make_plan(
 ) -> Plan:
     """Check that a bundle can come of it, before anything is trained.
 
-    whole: nothing is taken over from the active bundle. ranker: "auto", "blend" or a ranker's name. Raises
+    whole: nothing is taken over from the active bundle. ranker: see `choose_rankers`. Raises
     InvalidRequestError where a part would be missing, BundleError where the active bundle is one of other data.
     """
     ranker = ranker.replace("-", "_")
@@ -98,42 +96,23 @@ def run_plan(
 
     train: trains one model; returns it with its metrics by name.
     """
-    retriever: Retriever | None = None
-    content: Multimodal | None = None
-    rankers: dict[str, Ranker] = {}
-    metrics: dict[str, float] = {}
+    models, metrics = _taken_over(plan)
     for training in plan.trainings:
-        name, role = training.trainer.name, training.trainer.role
+        trainer = training.trainer
         model, found = train(training)
-        metrics |= {f"{name}/{metric}": value for metric, value in found.items()}
-        model = model.cpu().eval()
-        if role is Role.RETRIEVAL:
-            retriever = model
-        elif role is Role.CONTENT:
-            content = model
-        else:
-            rankers[name] = model
-    if plan.base is not None:
-        folder, manifest = plan.base.folder, plan.base.manifest
-        retriever = retriever or load_retriever(folder / RETRIEVAL)
-        if content is None and CONTENT in manifest.models:
-            loaded = load_ranker(folder / CONTENT)
-            assert isinstance(loaded, Multimodal), "the content model of a verified bundle"
-            content = loaded
-        held = [name for name in manifest.held_rankers if name in TRAINERS]  # the others come with a choice
-        rankers = {name: load_ranker(folder / ranker_folder(name)) for name in held} | rankers
-        trained = {training.trainer.name for training in plan.trainings}
-        taken = {name: value for name, value in manifest.metrics.items() if name.split("/")[0] in TRAINERS}
-        metrics = {name: value for name, value in taken.items() if name.split("/")[0] not in trained} | metrics
-    assert retriever is not None, "make_plan made sure of it"
+        models[trainer.role][trainer.name] = model.cpu().eval()
+        metrics |= {f"{trainer.name}/{metric}": value for metric, value in found.items()}
+    (retriever,) = models[Role.RETRIEVAL].values()
+    content = models[Role.CONTENT].get("multimodal")
+    rankers: dict[str, Ranker] = models[Role.RANKER]
     if plan.ranker == "multimodal" and content is not None:
         rankers["multimodal"] = content
     choice = choose_rankers(plan.ranker, retriever, rankers, dataset, split)
-    rankers |= choice.rankers
     console.print(f"Ranker: {choice.reason}", highlight=False)
-    return Models(
-        retriever=retriever, rankers=rankers, weights=choice.weights, content=content
-    ), metrics | choice.metrics
+    found_models = Models(
+        retriever=retriever, rankers={**rankers, **choice.rankers}, weights=choice.weights, content=content
+    )
+    return found_models, metrics | choice.metrics
 
 
 def train_one(
@@ -160,6 +139,25 @@ def train_one(
     )
     metrics = {f"validation_{name}": value for name, value in result.metrics.items()}
     return model, metrics | {"seconds": result.seconds}
+
+
+def _taken_over(plan: Plan) -> tuple[dict[Role, dict[str, Any]], dict[str, float]]:
+    """Models of the base that are not trained anew, by role and name, and their metrics."""
+    models: dict[Role, dict[str, Any]] = {role: {} for role in Role}
+    if plan.base is None:
+        return models, {}
+    folder, manifest = plan.base.folder, plan.base.manifest
+    trained = {training.trainer.name for training in plan.trainings}
+    if not plan.names(Role.RETRIEVAL):
+        models[Role.RETRIEVAL]["two_tower"] = load_retriever(folder / RETRIEVAL)
+    if CONTENT in manifest.models and not plan.names(Role.CONTENT):
+        models[Role.CONTENT]["multimodal"] = load_ranker(folder / CONTENT)
+    for name in manifest.held_rankers:
+        if name in TRAINERS and name not in trained:  # those without a trainer came with a choice of rankers
+            models[Role.RANKER][name] = load_ranker(folder / ranker_folder(name))
+    of_models = {name: name.partition("/")[0] for name in manifest.metrics}
+    kept = {name for name, model in of_models.items() if model in TRAINERS and model not in trained}
+    return models, {name: value for name, value in manifest.metrics.items() if name in kept}
 
 
 def _available(plan: Plan) -> set[str]:
