@@ -39,6 +39,7 @@ C1 = Protocol(
     metrics=(*CTR, Metric("auc_warm", "AUC warm"), Metric("auc_cold", "AUC cold")),
     entrants=lambda: (
         ctr_model("dien", "full", TEMPORAL),
+        ctr_model("dien", "notebook", TEMPORAL),
         ctr_model("dcn", "full", TEMPORAL),
         ctr_blend("C1", "dien:full", "dcn:full", TEMPORAL),
         *ctr_baselines(TEMPORAL),
@@ -134,7 +135,11 @@ S1 = Protocol(
         Metric("hr@50", "HR@50"),
         Metric("hr@100", "HR@100"),
     ),
-    entrants=lambda: (next_item_model("sequence"), *next_item_baselines()),
+    entrants=lambda: (
+        next_item_model("sequence"),
+        next_item_model("sequence_10_minutes"),
+        *next_item_baselines(),
+    ),
     anchors=anchors.S1,
     targets=(
         Target(entrants=("two_tower:sequence",), metric="hr@10", bound=0.33),
