@@ -2,8 +2,9 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -12,9 +13,10 @@ from rich.console import Console
 from recstack.data.dataset import Dataset
 from recstack.data.splits import RowSplit
 from recstack.features.content import ItemContent, TitleVocabulary, item_content
+from recstack.features.schema import PROFILE_SIZES
 from recstack.models.devices import resolve_device
 from recstack.models.multimodal import Multimodal, encode_content
-from recstack.models.multimodal_config import MultimodalConfig
+from recstack.models.multimodal_config import MODALITIES, MultimodalConfig
 from recstack.models.multimodal_towers import ItemTower
 from services.trainer.fit import ALONE, FitConfig, FitResult, Loss, Worker, seed_everything, train
 from services.trainer.tasks.multimodal_batches import ItemEpoch, ItemRatings, RatingCells
@@ -24,25 +26,68 @@ VALIDATION_ITEMS = 512
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MultimodalPreset:
-    """How a multimodal model is trained. model: fields of `MultimodalConfig` that differ from its defaults; the
-    catalogue's size and vocabulary come from the data. batch_items: items per step, with all their ratings."""
+    """How a multimodal model is trained.
+
+    batch_items: items per step, with all their ratings. word_penalty: weight of the squared word vectors in the loss
+    (see `ItemTower.word_penalty`). The others are `MultimodalConfig`'s.
+    """
 
     fit: FitConfig
-    model: Mapping[str, object] = field(default_factory=dict)
     batch_items: int = 128
-    word_penalty: float = 2e-3
+    word_penalty: float = 5e-3
+    form: Literal["notebook", "full"] = "full"
+    modalities: tuple[str, ...] = MODALITIES
+    profile: tuple[str, ...] = tuple(PROFILE_SIZES)
+    widths: tuple[int, ...] = (2, 3, 4, 5)
+    filters: int = 8
+    channels: tuple[int, ...] = (8, 16, 16)
+    dropout: float = 0.2
+    poster_dropout: float = 0.5
+    max_history: int = 0
+
+    def model_config(self, num_items: int, vocabulary: TitleVocabulary) -> MultimodalConfig:
+        """The model of this preset for a catalogue of `num_items`, with the vocabulary of its titles."""
+        return MultimodalConfig(
+            num_items=num_items,
+            vocabulary=vocabulary.ngrams,
+            form=self.form,
+            modalities=self.modalities,
+            profile=self.profile,
+            widths=self.widths,
+            filters=self.filters,
+            channels=self.channels,
+            dropout=self.dropout,
+            poster_dropout=self.poster_dropout,
+            max_history=self.max_history,
+        )
+
+    def without(self, name: str) -> "MultimodalPreset":
+        """The same preset without one modality or one feature of the profile."""
+        return replace(
+            self,
+            modalities=tuple(kept for kept in self.modalities if kept != name),
+            profile=tuple(kept for kept in self.profile if kept != name),
+        )
 
 
+FULL = MultimodalPreset(
+    fit=FitConfig(epochs=20, learning_rate=6e-3, weight_decay=1.0, average_decay=0.98, patience=6, max_minutes=20.0)
+)
 MULTIMODAL_PRESETS: dict[str, MultimodalPreset] = {
-    "quick": MultimodalPreset(fit=FitConfig(epochs=8, learning_rate=3e-3, weight_decay=0.05, average_decay=0.98)),
-    "full": MultimodalPreset(
-        fit=FitConfig(epochs=40, learning_rate=3e-3, weight_decay=0.05, average_decay=0.995, patience=10)
-    ),
+    "quick": replace(FULL, fit=replace(FULL.fit, epochs=6, max_minutes=2.0)),
+    "full": FULL,
+    "history": replace(FULL, max_history=200),
     "notebook": MultimodalPreset(
-        fit=FitConfig(epochs=30, learning_rate=1e-3, patience=5),
-        model={"form": "notebook", "modalities": ("genres", "title", "poster"), "widths": (2, 3, 4, 5), "filters": 8},
+        fit=FitConfig(epochs=20, learning_rate=2e-3, patience=5, max_minutes=20.0),
+        form="notebook",
+        modalities=("genres", "title", "poster"),
+        profile=("gender", "age", "occupation"),
+        channels=(16, 32, 64),
     ),
+    **{f"without_{name}": FULL.without(name) for name in (*MODALITIES, "region")},
 }
+"""full: the best from profile and content alone. history: full, that also knows how high the user rates. without_NAME:
+what full loses without a modality, or without the region of the profile, which the notebook does not read."""
 
 
 class MultimodalTask:
@@ -58,7 +103,7 @@ class MultimodalTask:
         self._preset, self._seed, self._device = preset, seed, device
         self._dataset_name = dataset.name
         vocabulary = TitleVocabulary.build(dataset.items.titles)
-        config = MultimodalConfig(num_items=len(dataset.items.ids), vocabulary=vocabulary.ngrams, **preset.model)
+        config = preset.model_config(len(dataset.items.ids), vocabulary)
         self.content: ItemContent = item_content(dataset, vocabulary).to(device)
         self._ratings = ItemRatings(dataset, split.train)
         self._validation = ItemRatings(dataset, split.validation)

@@ -142,18 +142,19 @@ class ItemTower(nn.Module):
 class TitleWords(nn.Module):
     """A title as the weighted sum of the vectors of its words and word pairs, which start at zero.
 
-    An n-gram weighs the less the more titles of the catalogue have it: 1 / titles ** rarity_power. A title's weights
-    have length 1.
+    An n-gram weighs the less the more titles of the catalogue have it, 1 / titles ** rarity_power, divided by the square
+    root of the number of n-grams.
     """
 
     rarity: Tensor
 
     def __init__(self, config: MultimodalConfig, rarity_power: float) -> None:
         super().__init__()
+        size = FIRST_WORD + len(config.vocabulary)
         self.rarity_power = rarity_power
-        self.ngrams = nn.Embedding(FIRST_WORD + len(config.vocabulary), config.vector_dim + 1, padding_idx=0)
+        self.ngrams = nn.Embedding(size, config.vector_dim + 1, padding_idx=0)
         nn.init.zeros_(self.ngrams.weight)
-        self.register_buffer("rarity", torch.ones(FIRST_WORD + len(config.vocabulary)))
+        self.register_buffer("rarity", torch.ones(size))
 
     def count(self, ngrams_IG: Tensor) -> None:
         """Learn from a catalogue's titles how rare each n-gram is."""
@@ -162,7 +163,8 @@ class TitleWords(nn.Module):
 
     def forward(self, ngrams_IG: Tensor) -> Tensor:
         """[I, E], to be added to the items' vectors."""
-        weight_IG = functional.normalize(self.rarity[ngrams_IG] * (ngrams_IG > 0), dim=1)
+        given_IG = ngrams_IG > 0
+        weight_IG = self.rarity[ngrams_IG] * given_IG / given_IG.sum(1, keepdim=True).clamp(min=1).sqrt()
         vectors_IE: Tensor = (weight_IG.unsqueeze(1) @ self.ngrams(ngrams_IG)).squeeze(1)
         return vectors_IE
 
