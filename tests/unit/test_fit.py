@@ -92,6 +92,13 @@ def test_a_checkpoint_of_another_configuration_is_not_used(tmp_path: Path) -> No
     assert len(again.epochs_seen) == 6
 
 
+def test_how_often_a_run_is_saved_may_change(tmp_path: Path) -> None:
+    fit(LineTask(), CONFIG, tmp_path, QUIET)
+    again = LineTask()
+    fit(again, replace(CONFIG, checkpoint_seconds=5.0), tmp_path, QUIET)
+    assert again.epochs_seen == []
+
+
 def test_a_finished_run_is_not_trained_again(tmp_path: Path) -> None:
     first = fit(LineTask(), CONFIG, tmp_path, QUIET)
     again = LineTask()

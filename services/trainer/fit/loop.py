@@ -9,7 +9,7 @@ import json
 import math
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Generic
 
@@ -62,7 +62,8 @@ class _Run(Generic[BatchT]):
         self.task, self.config, self.run_dir = task, config, run_dir
         self.team = Team.current()
         self.described = {"task": task.name, "fit": asdict(config), "identity": dict(task.identity())}
-        self.identity = json.dumps(self.described, sort_keys=True, default=str)
+        decisive = {**self.described, "fit": asdict(replace(config, checkpoint_seconds=1.0))}
+        self.identity = json.dumps(decisive, sort_keys=True, default=str)
         self.parameters = [p for p in task.model.parameters() if p.requires_grad]
         self.optimizer = make_optimizer(task.model, config)
         self.total_steps = config.epochs * len(task.batches(0))
@@ -80,10 +81,9 @@ class _Run(Generic[BatchT]):
         if self.team.is_first:
             description = {**self.described, "environment": environment(task.model, self.team.worker.count)}
             write_text(self.run_dir / "config.json", json.dumps(description, indent=2, sort_keys=True, default=str))
-        quiet = Console(quiet=True)
-        with TrainingProgress(
-            task.name, self.total_steps, state.step, console if self.team.is_first else quiet
-        ) as progress:
+        else:
+            console = Console(quiet=True)
+        with TrainingProgress(task.name, self.total_steps, state.step, console) as progress:
             while not self.team.from_first(self._finished()):
                 row = self._validate(self._train_epoch(progress))
                 progress.epoch_done(row, self.config.epochs, task.metric_name, best=state.best_epoch == state.epoch)
