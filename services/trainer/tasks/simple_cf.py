@@ -60,12 +60,12 @@ SIMPLE_CF_PRESETS = {
     ),
     "notebook": SimpleCFPreset(fit=FitConfig(epochs=15, learning_rate=5e-3, weight_decay=0.1)),
     "binary": SimpleCFPreset(
-        fit=FitConfig(epochs=20, learning_rate=1e-2),
+        fit=FitConfig(epochs=16, learning_rate=1e-2),
         factors=32,
         binary=True,
         biases=True,
         init_arguments={"mean": 0.0, "std": 0.2},
-        prior_std=0.28,
+        prior_std=0.4,
     ),
 }
 

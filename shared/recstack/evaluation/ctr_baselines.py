@@ -11,7 +11,7 @@ from functools import partial
 
 import numpy as np
 
-from recstack.evaluation.factorization_machine import factorization_machine
+from recstack.evaluation.factorization_machine import factorization_machine, linear_model
 from recstack.evaluation.labelled_events import LabelledEvents, Rows, Scores, item_means, user_deviations
 from recstack.evaluation.neighbourhood import opinions
 
@@ -47,7 +47,7 @@ CTR_BASELINES: dict[str, Callable[[LabelledEvents, Rows, Rows], Scores]] = {
     "item mean": item_mean,
     "user and item mean": user_and_item_mean,
     "item-kNN": item_knn,
-    "logistic regression": partial(factorization_machine, factors=0, epochs=5, weight_decay=0.0),
+    "logistic regression": linear_model,
     "biased MF": partial(factorization_machine, features=False),
     "FM": factorization_machine,
 }

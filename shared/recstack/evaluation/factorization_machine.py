@@ -11,6 +11,7 @@ Shape legend: N users or items, K features of each, P features in all, F factors
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -104,8 +105,8 @@ def factorization_machine(
     ids: bool = True,
     features: bool = True,
     factors: int = 16,
-    epochs: int = 10,
-    learning_rate: float = 5e-3,
+    epochs: int = 6,
+    learning_rate: float = 1e-2,
     weight_decay: float = 0.1,
 ) -> Scores:
     """Train on `known` and predict: probabilities of a like by log loss, or ratings by squared error.
@@ -149,3 +150,7 @@ def _fit(
             loss(model(user[rows_B], item[rows_B]), label[rows_B]).backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             schedule.step()
+
+
+linear_model = partial(factorization_machine, factors=0, epochs=4, learning_rate=2e-2, weight_decay=0.01)
+"""Logistic or linear regression, with the settings that suit it."""

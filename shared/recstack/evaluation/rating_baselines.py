@@ -9,7 +9,7 @@ from functools import partial
 
 import numpy as np
 
-from recstack.evaluation.factorization_machine import factorization_machine
+from recstack.evaluation.factorization_machine import factorization_machine, linear_model
 from recstack.evaluation.labelled_events import LabelledEvents, Rows, Scores, item_means, user_deviations
 from recstack.evaluation.neighbourhood import opinions
 from recstack.models.ranker import MAX_RATING, MIN_RATING
@@ -38,15 +38,15 @@ def _as_ratings(scores: Scores) -> Scores:
     return np.clip(scores, MIN_RATING, MAX_RATING)
 
 
-_machine = partial(factorization_machine, rating=True)
+_machine = partial(factorization_machine, rating=True, weight_decay=0.3)
 
 RATING_BASELINES: dict[str, Callable[[LabelledEvents, Rows, Rows], Scores]] = {
     "item mean": item_mean,
     "user and item mean": user_and_item_mean,
     "item-kNN": item_knn,
-    "linear regression": partial(_machine, factors=0, epochs=5, weight_decay=0.0),
+    "linear regression": partial(linear_model, rating=True),
     "FM without ids": partial(_machine, ids=False, weight_decay=0.0),
-    "biased MF": partial(_machine, features=False, weight_decay=0.3),
-    "FM": partial(_machine, weight_decay=0.3),
+    "biased MF": partial(_machine, features=False),
+    "FM": _machine,
 }
 """Linear regression, biased MF and FM know ids and features, ids, and both."""
