@@ -19,8 +19,7 @@ from services.trainer.ranker_choice import check_ranker_option, choose_rankers
 from services.trainer.trainers import TRAINERS, Role, Trainer, find_trainer
 
 DEFAULT_MODELS = ("two_tower", "multimodal", "dien", "dcn")
-QUICK_MODELS = ("two_tower", "dien")
-"""What `recstack train` trains when no model is named; the quick preset does with the two that it cannot do without."""
+"""What `recstack train` trains when no model is named."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +51,7 @@ def trainings_of(
     changes: by model, fields of its preset that are to differ; None changes nothing. InvalidRequestError for unknown
     names, and for changes to a model that is not trained.
     """
-    names = models or (QUICK_MODELS if preset == "quick" else DEFAULT_MODELS)
-    trainers = {trainer.name: trainer for trainer in map(find_trainer, names)}
+    trainers = {trainer.name: trainer for trainer in map(find_trainer, models or DEFAULT_MODELS)}
     trainings = {name: Training(trainer, trainer.preset(preset)) for name, trainer in trainers.items()}
     for name, fields in (changes or {}).items():
         given = {field: value for field, value in fields.items() if value is not None}
