@@ -6,7 +6,7 @@ import sys
 import typer
 
 import recstack
-from recstack.cli import bundle, events, features, recommend, stack
+from recstack.cli import bundle, data, events, features, recommend, stack
 from recstack.cli.console import print_error
 from recstack.cli.group import RecStackGroup
 
@@ -45,6 +45,7 @@ app.command(rich_help_panel=_ASK)(recommend.similar)
 app.command(rich_help_panel=_ASK)(recommend.explain)
 app.add_typer(events.app, name="events", rich_help_panel=_ASK)
 app.add_typer(bundle.app, name="bundle", rich_help_panel=_MODELS)
+app.add_typer(data.app, name="data", rich_help_panel=_MODELS)
 app.add_typer(features.app, name="features", rich_help_panel=_MODELS)
 
 

@@ -4,6 +4,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from recstack.data.dataset import Dataset
+from recstack.data.described import read_described
+from recstack.data.description import find_description
 from recstack.data.download import ML_1M, Archive, download
 from recstack.data.movielens import HOW_TO_GET, read_movielens
 from recstack.data.synthetic import synthetic_world
@@ -21,7 +23,7 @@ def resolve_dataset(
     archive: Archive | None = ML_1M,
     log: Callable[[str], None] = print,
 ) -> Dataset:
-    """The dataset called `name`.
+    """The dataset called `name`, or the one at `path` where that has a description (see `read_description`).
 
     "ml-1m"      MovieLens-1M from `path` if given, else from the first of: SHARED_COPY, `home`/data/ml-1m, a
                  download of `archive` into that cache (None: never use the network).
@@ -31,6 +33,11 @@ def resolve_dataset(
     `log` gets one line that says what is used and, for the synthetic stand-in, how to get the real data. Raises
     DataError for an unknown name, a `path` without the data, malformed data, or "ml-1m" where it is nowhere.
     """
+    description = find_description(path) if path is not None else None
+    if description is not None:
+        dataset = read_described(description)
+        log(f"Data: {dataset.provenance}")
+        return dataset
     if name not in NAMES:
         raise DataError(f"got dataset {name!r}, expected one of {', '.join(NAMES)}")
     if name == "synthetic":
