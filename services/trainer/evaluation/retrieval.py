@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recstack.data.sequences import UserSequences
+from recstack.evaluation.beyond_accuracy import Popularity, beyond_accuracy
 from recstack.evaluation.retrieval_cases import RetrievalCases
 from recstack.evaluation.retrieval_metrics import hits, rank_unseen, retrieval_metrics, truth_counts
 from recstack.models.retriever import Retriever
@@ -49,9 +50,18 @@ def cases_of(bench: Bench, part: str) -> RetrievalCases:
     return RetrievalCases.build(bench.dataset, sequences, slice(int(rows[0]), int(rows[-1]) + 1))
 
 
-def ranking_measurement(ranked_QK: NDArray[np.int64], cases: RetrievalCases) -> Measurement:
-    """Test figures of a ranking. Warm users have a history, cold ones none; left out where all are of one kind."""
-    metrics = retrieval_metrics(ranked_QK, cases.truth)
+def item_counts(bench: Bench, split: str) -> NDArray[np.int64]:
+    """[I] training events of each item."""
+    data = bench.data(split)
+    return np.bincount(data.events.item[bench.split(split).train], minlength=len(data.items.ids))
+
+
+def ranking_measurement(ranked_QK: NDArray[np.int64], cases: RetrievalCases, popularity_I: Popularity) -> Measurement:
+    """Test figures of a ranking. Warm users have a history, cold ones none; left out where all are of one kind.
+
+    popularity_I: training events of each item, against which novelty is judged.
+    """
+    metrics = retrieval_metrics(ranked_QK, cases.truth) | beyond_accuracy(ranked_QK, popularity_I)
     warm = cases.warm
     if warm.any() and not warm.all():
         for name, chosen in (("warm", warm), ("cold", ~warm)):
@@ -63,7 +73,9 @@ def ranking_measurement(ranked_QK: NDArray[np.int64], cases: RetrievalCases) -> 
 def two_tower_measurement(model: Retriever, bench: Bench) -> Measurement:
     """Test figures of a two-tower as it is."""
     cases, table = cases_of(bench, "test"), item_table(bench.dataset).to(next(model.parameters()).device)
-    return ranking_measurement(rank_unseen(two_tower_scores(model, table, cases), cases.seen, DEPTH), cases)
+    return ranking_measurement(
+        rank_unseen(two_tower_scores(model, table, cases), cases.seen, DEPTH), cases, item_counts(bench, SPLIT)
+    )
 
 
 def _measure_model(preset: str, bench: Bench, seed: int) -> Measurement:
@@ -75,7 +87,9 @@ def _measure_baseline(name: str, bench: Bench, seed: int) -> Measurement:
     likes, cases = Likes.of(bench.dataset, bench.split(SPLIT)), cases_of(bench, "test")
     scorer, setting = BASELINES[name](likes, cases_of(bench, "validation"))
     ranked_QK = rank_unseen(scorer.scores(cases), cases.seen, DEPTH)
-    return replace(ranking_measurement(ranked_QK, cases), note=f"{setting}, chosen on validation")
+    return replace(
+        ranking_measurement(ranked_QK, cases, item_counts(bench, SPLIT)), note=f"{setting}, chosen on validation"
+    )
 
 
 def retrieval_details(bench: Bench, outcome: Outcome) -> Details:
@@ -96,8 +110,6 @@ def ranking_details(bench: Bench, split: str, cases: RetrievalCases, outcome: Ou
     slices = cut(of_user, lambda chosen: float(share_Q[chosen].mean()))
     case, item = cases.truth.nonzero()
     found = (ranked_QK[case, :k] == item[:, None]).any(axis=1)
-    events = dataset.events
-    popularity = np.bincount(events.item[bench.split(split).train], minlength=len(dataset.items.ids))
-    slices |= cut({POPULARITY: count_bins(popularity[item])}, lambda chosen: float(found[chosen].mean()))
+    slices |= cut({POPULARITY: count_bins(item_counts(bench, split)[item])}, lambda chosen: float(found[chosen].mean()))
     curve = Series(tuple(float(rank) for rank in ranks), tuple(float(found_K[rank - 1]) for rank in ranks))
     return Details(slice_metric=f"recall@{k}", slices=slices, recall=curve)
