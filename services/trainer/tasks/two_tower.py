@@ -25,8 +25,8 @@ TWO_TOWER_PRESETS: dict[str, LikesPreset | SequenceTwoTowerPreset] = {
     "quick": TwoTowerPreset(fit=FitConfig(epochs=5, learning_rate=5e-3, average_decay=0.99)),
     "full": TwoTowerPreset(fit=FitConfig(epochs=14, learning_rate=5e-3, patience=5, average_decay=0.995)),
     "notebook": NotebookTwoTowerPreset(fit=FitConfig(epochs=10, learning_rate=5e-3, average_decay=0.995)),
-    "sequence": SequenceTwoTowerPreset(fit=replace(_NEXT_EVENT, epochs=30)),
-    "sequence_10_minutes": SequenceTwoTowerPreset(fit=replace(_NEXT_EVENT, epochs=18)),
+    "sequence": SequenceTwoTowerPreset(fit=replace(_NEXT_EVENT, epochs=26)),
+    "sequence_10_minutes": SequenceTwoTowerPreset(fit=replace(_NEXT_EVENT, epochs=14)),
 }
 
 
