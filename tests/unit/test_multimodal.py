@@ -36,7 +36,7 @@ def make(**options: Any) -> Multimodal:
     model = Multimodal(MultimodalConfig(num_items=40, vocabulary=VOCABULARY.ngrams, **options)).eval()
     with torch.no_grad():  # memories start at zero, where nothing could be seen of them
         for name, weight in model.named_parameters():
-            if "memory" in name or "ngrams" in name:
+            if any(part in name for part in ("memory", "ngrams", "poster_head")):
                 weight.normal_(std=0.1)
             if "ngrams" in name:
                 weight[0] = 0.0

@@ -22,7 +22,7 @@ from services.trainer.tasks.multimodal_batches import ItemEpoch, ItemRatings
 
 PRESET = replace(
     MULTIMODAL_PRESETS["quick"],
-    fit=FitConfig(epochs=6, learning_rate=1e-2, average_decay=0.9),
+    fit=FitConfig(epochs=20, learning_rate=1e-2, patience=20, average_decay=0.9),
     batch_items=32,
 )
 CPU = torch.device("cpu")

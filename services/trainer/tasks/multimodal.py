@@ -28,13 +28,14 @@ VALIDATION_ITEMS = 512
 class MultimodalPreset:
     """How a multimodal model is trained.
 
-    batch_items: items per step, with all their ratings. word_penalty: weight of the squared word vectors in the loss
-    (see `ItemTower.word_penalty`). The others are `MultimodalConfig`'s.
+    batch_items: items per step, with all their ratings. word_penalty, poster_penalty: weights of `ItemTower.penalties`
+    in the loss, which is a mean squared error. The others are `MultimodalConfig`'s.
     """
 
     fit: FitConfig
     batch_items: int = 128
     word_penalty: float = 5e-3
+    poster_penalty: float = 0.05
     form: Literal["notebook", "full"] = "full"
     modalities: tuple[str, ...] = MODALITIES
     profile: tuple[str, ...] = tuple(PROFILE_SIZES)
@@ -42,7 +43,6 @@ class MultimodalPreset:
     filters: int = 8
     channels: tuple[int, ...] = (8, 16, 16)
     dropout: float = 0.2
-    poster_dropout: float = 0.5
     max_history: int = 0
 
     def model_config(self, num_items: int, vocabulary: TitleVocabulary) -> MultimodalConfig:
@@ -57,7 +57,6 @@ class MultimodalPreset:
             filters=self.filters,
             channels=self.channels,
             dropout=self.dropout,
-            poster_dropout=self.poster_dropout,
             max_history=self.max_history,
         )
 
@@ -71,7 +70,7 @@ class MultimodalPreset:
 
 
 FULL = MultimodalPreset(
-    fit=FitConfig(epochs=20, learning_rate=6e-3, weight_decay=1.0, average_decay=0.98, patience=6, max_minutes=20.0)
+    fit=FitConfig(epochs=20, learning_rate=6e-3, weight_decay=0.1, average_decay=0.98, patience=6, max_minutes=20.0)
 )
 MULTIMODAL_PRESETS: dict[str, MultimodalPreset] = {
     "quick": replace(FULL, fit=replace(FULL.fit, epochs=6, max_minutes=2.0)),
@@ -143,7 +142,8 @@ class MultimodalTask:
         # Divided by what a batch of this size holds on average, so that all ratings of an epoch count the same.
         expected = len(self._ratings) / len(self._ratings.rated) * len(batch.items_N)
         if isinstance(self.model.items, ItemTower):
-            total = total + expected * self._preset.word_penalty * self.model.items.word_penalty()
+            words, poster = self.model.items.penalties()
+            total = total + expected * (self._preset.word_penalty * words + self._preset.poster_penalty * poster)
         return Loss(total, expected)
 
     def validate(self) -> dict[str, float]:

@@ -18,8 +18,7 @@ class MultimodalConfig:
     word_dim, widths, filters, genre_dim, year_dim and channels are the encoders' sizes.
 
     Only the full form has the others; the notebook's sizes and profile are fixed. profile: what is read of a user.
-    poster_dropout: the share of items whose poster is hidden in a training step. leniency_prior:
-    see `Multimodal.encode_users`; the history is read where max_history is above 0.
+    leniency_prior: see `Multimodal.encode_users`; the history is read where max_history is above 0.
     """
 
     num_items: int
@@ -37,7 +36,6 @@ class MultimodalConfig:
     vector_dim: int = 32
     hidden: int = 128
     dropout: float = 0.2
-    poster_dropout: float = 0.5
     leniency_prior: float = 8.0
     max_history: int = 0
 
@@ -56,9 +54,8 @@ class MultimodalConfig:
         for name in ("widths", "channels"):
             if not getattr(self, name) or min(getattr(self, name)) < 1:
                 raise InvalidRequestError(f"{name} is {getattr(self, name)}; give one or more sizes of 1 or more")
-        for name in ("dropout", "poster_dropout"):
-            if not 0 <= getattr(self, name) < 1:
-                raise InvalidRequestError(f"{name} is {getattr(self, name)}; it must be at least 0 and below 1")
+        if not 0 <= self.dropout < 1:
+            raise InvalidRequestError(f"dropout is {self.dropout}; it must be at least 0 and below 1")
         if self.leniency_prior <= 0:
             raise InvalidRequestError(f"leniency_prior is {self.leniency_prior}; it must be above 0")
         if self.max_history < 0 or (self.max_history > 0 and self.form == "notebook"):

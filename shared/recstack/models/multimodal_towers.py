@@ -104,18 +104,18 @@ class NotebookItemTower(nn.Module):
 
 
 class ItemTower(nn.Module):
-    """An MLP on the sum of genres, year and poster, plus vectors of the title's words: the item's vector, its offset
-    the last column.
+    """An MLP on genres and year, plus what title and poster add: the item's vector, its offset the last column.
 
-    Words are added without a layer between, so that a penalty on them (see `word_penalty`) is a ridge regression's: a
+    Titles and posters say little of an item that has not been seen, and a deep layer over them learns the seen items by
+    heart. They are therefore added linearly, under penalties that make a ridge regression of it (see `penalties`): a
     word moves predictions as far as there is evidence for it.
     """
 
     def __init__(self, config: MultimodalConfig) -> None:
         super().__init__()
-        self.modalities = Modalities(
-            config, tuple(name for name in config.modalities if name != "title"), config.hidden
-        )
+        width = config.vector_dim + 1
+        facts = tuple(name for name in config.modalities if name in ("genres", "year"))
+        self.facts = Modalities(config, facts, config.hidden)
         self.head = nn.Sequential(
             nn.LayerNorm(config.hidden),
             nn.ReLU(),
@@ -123,27 +123,40 @@ class ItemTower(nn.Module):
             nn.Linear(config.hidden, config.hidden),
             nn.ReLU(),
             nn.Dropout(config.dropout),
-            nn.Linear(config.hidden, config.vector_dim + 1),
+            nn.Linear(config.hidden, width),
         )
         self.words = TitleWords(config, rarity_power=0.5) if "title" in config.modalities else None
+        self.poster = PosterCNN(config.channels) if "poster" in config.modalities else None
+        if self.poster is not None:
+            self.poster_head = nn.Linear(self.poster.out_features, width)
+            nn.init.zeros_(self.poster_head.weight)
 
     def forward(self, content: ItemContent) -> Tensor:
         """Item vectors [I, E]."""
-        vectors_IE: Tensor = self.head(self.modalities(content, nn.Identity()))
-        return vectors_IE if self.words is None else vectors_IE + self.words(content.ngrams_IG)
+        vectors_IE: Tensor = self.head(self.facts(content, nn.Identity()))
+        if self.words is not None:
+            vectors_IE = vectors_IE + self.words(content.ngrams_IG)
+        if self.poster is not None:
+            seen_IE = self.poster_head(self.poster(content.posters_I3HX))
+            vectors_IE = vectors_IE + seen_IE * content.has_poster_I.unsqueeze(1)
+        return vectors_IE
 
-    def word_penalty(self) -> Tensor:
-        """Sum of the squared word vectors, scalar."""
-        if self.words is None:
-            return torch.zeros(())
-        return self.words.ngrams.weight.square().sum()
+    def penalties(self) -> tuple[Tensor, Tensor]:
+        """Sums of the squared vectors of words, and of the squared weights of posters' features; scalars."""
+        words = None if self.words is None else self.words.ngrams.weight
+        poster = None if self.poster is None else self.poster_head.weight
+        nothing = next(self.parameters()).new_zeros(())
+        return (
+            nothing if words is None else words.square().sum(),
+            nothing if poster is None else poster.square().sum(),
+        )
 
 
 class TitleWords(nn.Module):
     """A title as the weighted sum of the vectors of its words and word pairs, which start at zero.
 
-    An n-gram weighs the less the more titles of the catalogue have it, 1 / titles ** rarity_power, divided by the square
-    root of the number of n-grams.
+    An n-gram weighs the less the more titles of the catalogue have it: 1 / titles ** rarity_power, divided by the
+    square root of the number of n-grams.
     """
 
     rarity: Tensor
@@ -175,7 +188,6 @@ class Modalities(nn.Module):
     def __init__(self, config: MultimodalConfig, names: tuple[str, ...], width: int) -> None:
         super().__init__()
         self.width = width
-        self.hide_share = config.poster_dropout
         self.encoders = nn.ModuleDict()
         self.projections = nn.ModuleDict()
         for name in names:
@@ -184,15 +196,10 @@ class Modalities(nn.Module):
             self.projections[name] = nn.Linear(features, width)
 
     def forward(self, content: ItemContent, activation: Callable[[Tensor], Tensor]) -> Tensor:
-        """[I, H], the activations of all modalities summed.
-
-        In training, posters are hidden from a share of the items, so that they are not relied on.
-        """
+        """[I, H], the activations of all modalities summed."""
         summed_IH = content.table.genres.new_zeros(len(content), self.width, dtype=torch.get_default_dtype())
         for name, encoder in self.encoders.items():
             features_IF, present_I = _features(name, encoder, content)
-            if self.training and self.hide_share > 0 and name == "poster":
-                present_I = present_I & (torch.rand(len(present_I), device=present_I.device) >= self.hide_share)
             summed_IH = summed_IH + activation(self.projections[name](features_IF)) * present_I.unsqueeze(1)
         return summed_IH
 
