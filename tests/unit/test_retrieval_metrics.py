@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
-from sklearn.metrics import ndcg_score
+from sklearn.metrics import label_ranking_average_precision_score, ndcg_score, recall_score, top_k_accuracy_score
 
 from recstack.errors import InvalidRequestError
 from recstack.evaluation.retrieval_metrics import (
@@ -70,6 +70,30 @@ def test_ndcg_equals_scikit_learn() -> None:
     hits_QK = hits(rank_unseen(scores_QI, nothing, 50), truth)
     for k in (5, 20, 50):
         assert ndcg(hits_QK, truth_counts(truth), k).mean() == pytest.approx(ndcg_score(truth_QI, scores_QI, k=k))
+
+
+def test_recall_equals_scikit_learn() -> None:
+    scores_QI, _, truth = random_case(4)
+    scores_QI = scores_QI + np.linspace(0, 0.5, scores_QI.shape[1], dtype=np.float32)  # no ties
+    hits_QK = hits(rank_unseen(scores_QI, csr_matrix(truth.shape, dtype=np.int8), 23), truth)
+    for k in (3, 10, 23):
+        top_QI = scores_QI >= np.sort(scores_QI, axis=1)[:, -k, None]
+        expected = recall_score(truth.toarray(), top_QI.astype(int), average="samples")
+        assert recall(hits_QK, truth_counts(truth), k).mean() == pytest.approx(expected)
+
+
+def test_hit_rate_and_reciprocal_rank_of_one_true_item_equal_scikit_learn() -> None:
+    random = np.random.default_rng(1)
+    scores_QI = random.permuted(np.tile(np.arange(30, dtype=np.float32), (40, 1)), axis=1)  # no ties
+    true = random.integers(0, 30, 40)
+    truth = csr_matrix((np.ones(40, np.int8), (np.arange(40), true)), (40, 30))
+    hits_QK = hits(rank_unseen(scores_QI, csr_matrix((40, 30), dtype=np.int8), 30), truth)
+    for k in (1, 10):
+        expected = top_k_accuracy_score(true, scores_QI, k=k, labels=np.arange(30))
+        assert hit_rate(hits_QK, k).mean() == pytest.approx(expected)
+    # With one true item, the mean precision at it is the reciprocal of its rank.
+    expected = label_ranking_average_precision_score(truth.toarray(), scores_QI)
+    assert reciprocal_rank(hits_QK, 30).mean() == pytest.approx(expected)
 
 
 @settings(max_examples=40, deadline=None)

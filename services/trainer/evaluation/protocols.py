@@ -4,6 +4,7 @@ from dataclasses import replace
 from functools import partial
 
 from recstack.errors import InvalidRequestError
+from recstack.models.multimodal_config import MODALITIES
 from services.trainer.evaluation import anchors
 from services.trainer.evaluation.ctr import ctr_baselines, ctr_blend, ctr_details, ctr_model
 from services.trainer.evaluation.funnel import funnel, ranker_alone, recall_order
@@ -89,6 +90,7 @@ R1 = Protocol(
         rating_model("simple_cf", "full", RANDOM_90),
         rating_model("simple_cf", "notebook", RANDOM_90),
         rating_model("multimodal", "full", RANDOM_90),
+        rating_model("multimodal", "history", RANDOM_90),
         rating_model("multimodal", "notebook", RANDOM_90),
         *rating_baselines(RANDOM_90),
     ),
@@ -105,7 +107,12 @@ R1_COLD = Protocol(
     title="Ratings of unseen items",
     note="A tenth of the items is held out for test with all its ratings, another for validation.",
     metrics=RATING,
-    entrants=lambda: (rating_model("multimodal", "full", ITEMS_HELD_OUT), *rating_baselines(ITEMS_HELD_OUT)),
+    entrants=lambda: (
+        rating_model("multimodal", "full", ITEMS_HELD_OUT),
+        rating_model("multimodal", "notebook", ITEMS_HELD_OUT),
+        *(rating_model("multimodal", f"without_{name}", ITEMS_HELD_OUT) for name in MODALITIES),
+        *rating_baselines(ITEMS_HELD_OUT),
+    ),
     targets=(Target(entrants=("multimodal:full",), metric="mse", bound=1.05),),
     details=partial(rating_details, ITEMS_HELD_OUT),
 )
