@@ -92,6 +92,7 @@ R1 = Protocol(
         rating_model("multimodal", "full", RANDOM_90),
         rating_model("multimodal", "history", RANDOM_90),
         rating_model("multimodal", "notebook", RANDOM_90),
+        *(rating_model("multimodal", f"without_{name}", RANDOM_90) for name in (*MODALITIES, "region")),
         *rating_baselines(RANDOM_90),
     ),
     anchors=anchors.R1,
@@ -109,8 +110,9 @@ R1_COLD = Protocol(
     metrics=RATING,
     entrants=lambda: (
         rating_model("multimodal", "full", ITEMS_HELD_OUT),
+        rating_model("multimodal", "history", ITEMS_HELD_OUT),
         rating_model("multimodal", "notebook", ITEMS_HELD_OUT),
-        *(rating_model("multimodal", f"without_{name}", ITEMS_HELD_OUT) for name in MODALITIES),
+        *(rating_model("multimodal", f"without_{name}", ITEMS_HELD_OUT) for name in (*MODALITIES, "region")),
         *rating_baselines(ITEMS_HELD_OUT),
     ),
     targets=(Target(entrants=("multimodal:full",), metric="mse", bound=1.05),),
