@@ -18,6 +18,7 @@ from recstack.data.described import bare_items, bare_users, read_items, read_use
 from recstack.data.description import DatasetDescription, read_description
 from recstack.data.tables import is_text, table_path
 from recstack.errors import DataError
+from recstack.features.schema import LIKED_FROM
 from services.trainer.fit import ALONE, Worker
 from services.trainer.tasks.rows import RowBatch
 
@@ -32,6 +33,16 @@ class _Group:
     path: Path
     number: int
     rows: int
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """Mean rating and share of likes; users [U+1] and items [I+1]: bool, which indices occur."""
+
+    mean_rating: float
+    like_share: float
+    users: NDArray[np.bool_]
+    items: NDArray[np.bool_]
 
 
 class ParquetRows:
@@ -89,10 +100,15 @@ class ParquetRows:
         """The rows that no epoch has."""
         return _batch(tuple(map(np.concatenate, zip(*map(self.read, self._held_out), strict=True))))  # type: ignore[arg-type]
 
-    def mean_rating(self) -> float:
-        """Mean rating of the rows of an epoch."""
-        totals = [(ratings.sum(dtype=np.float64), len(ratings)) for _, _, ratings in map(self.read, self._groups)]
-        return float(sum(total for total, _ in totals) / sum(count for _, count in totals))
+    def survey(self) -> "Survey":
+        """What is known of the rows of an epoch after one pass over them."""
+        users, items = np.zeros(len(self.user_ids) + 1, bool), np.zeros(len(self.item_ids) + 1, bool)
+        total = likes = 0.0
+        for user, item, rating in map(self.read, self._groups):
+            users[user] = items[item] = True
+            total += rating.sum(dtype=np.float64)
+            likes += (rating >= LIKED_FROM).sum()
+        return Survey(total / self.num_rows, likes / self.num_rows, users, items)
 
     def read(self, group: _Group) -> RowArrays:
         """User indices, item indices and ratings of a row group. DataError for an id that its table lacks."""
