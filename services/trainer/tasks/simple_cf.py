@@ -65,7 +65,7 @@ SIMPLE_CF_PRESETS = {
         binary=True,
         biases=True,
         init_arguments={"mean": 0.0, "std": 0.2},
-        prior_std=0.4,
+        prior_std=0.5,
     ),
 }
 
