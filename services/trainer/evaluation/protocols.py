@@ -11,7 +11,7 @@ from services.trainer.evaluation.funnel import funnel, ranker_alone, recall_orde
 from services.trainer.evaluation.next_item import next_item_baselines, next_item_details, next_item_model
 from services.trainer.evaluation.protocol import Metric, Protocol, Target
 from services.trainer.evaluation.rating import rating_baselines, rating_details, rating_model
-from services.trainer.evaluation.retrieval import retrieval_baselines, retrieval_details, retrieval_model
+from services.trainer.evaluation.retrieval import fused_model, retrieval_baselines, retrieval_details, retrieval_model
 from services.trainer.evaluation.splits import (
     ITEMS_HELD_OUT,
     RANDOM_75,
@@ -176,8 +176,20 @@ T1 = Protocol(
         Metric("recall@100_warm", "R@100 warm"),
         Metric("recall@100_cold", "R@100 cold"),
     ),
-    entrants=lambda: (retrieval_model("full"), retrieval_model("notebook"), *retrieval_baselines()),
-    targets=(Target(entrants=("two_tower:full",), metric="recall@500", bound=0.70, times_baseline=1.2),),
+    entrants=lambda: (
+        fused_model("full"),
+        retrieval_model("full"),
+        retrieval_model("notebook"),
+        *retrieval_baselines(),
+    ),
+    targets=(
+        Target(
+            entrants=("two_tower:full", "two_tower:full + EASE + demand"),
+            metric="recall@500",
+            bound=0.70,
+            times_baseline=1.2,
+        ),
+    ),
     details=retrieval_details,
 )
 

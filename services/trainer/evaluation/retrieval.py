@@ -19,6 +19,7 @@ from services.trainer.evaluation.retrieval_baselines import BASELINES, Likes
 from services.trainer.evaluation.splits import TEMPORAL
 from services.trainer.evaluation.trainers import preset_content
 from services.trainer.items import item_table
+from services.trainer.tasks.fused import fuse
 from services.trainer.tasks.two_tower_scores import two_tower_scores
 
 SPLIT = TEMPORAL
@@ -32,6 +33,17 @@ def retrieval_model(preset: str) -> Entrant:
         kind=Kind.OURS,
         settings=preset_content("two_tower", preset),
         measure=partial(_measure_model, preset),
+    )
+
+
+def fused_model(preset: str) -> Entrant:
+    """A two-tower joined with EASE and demand, the weights fitted on validation: what a bundle serves."""
+    return Entrant(
+        name=f"two_tower:{preset} + EASE + demand",
+        kind=Kind.OURS,
+        settings=preset_content("two_tower", preset),
+        measure=partial(_measure_fused, preset),
+        needs=(("T1", f"two_tower:{preset}"),),
     )
 
 
@@ -81,6 +93,13 @@ def two_tower_measurement(model: Retriever, bench: Bench) -> Measurement:
 def _measure_model(preset: str, bench: Bench, seed: int) -> Measurement:
     trained = bench.train("two_tower", preset, SPLIT, seed)
     return trained.complete(two_tower_measurement(trained.model, bench))
+
+
+def _measure_fused(preset: str, bench: Bench, seed: int) -> Measurement:
+    two_tower, split = bench.train("two_tower", preset, SPLIT, seed).model, bench.split(SPLIT)
+    fused = fuse(two_tower, bench.dataset, split, known=int(split.test[0]))
+    weights = f"two-tower {fused.config.two_tower_weight:.2f}, EASE {fused.config.ease_weight:.2f}"
+    return replace(two_tower_measurement(fused, bench), note=f"weights from validation: {weights}")
 
 
 def _measure_baseline(name: str, bench: Bench, seed: int) -> Measurement:

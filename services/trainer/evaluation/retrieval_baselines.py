@@ -1,4 +1,4 @@
-"""Protocol T1's baselines: popularity, item-kNN and matrix factorization, with settings chosen on validation."""
+"""Protocol T1's baselines: popularity, item-kNN, matrix factorization and EASE, with settings chosen on validation."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,6 +11,7 @@ from scipy.sparse import csr_matrix
 from recstack.data.dataset import Dataset, Events
 from recstack.data.splits import RowSplit
 from recstack.evaluation.item_knn import ItemKNN
+from recstack.evaluation.linear_autoencoder import LinearAutoencoder
 from recstack.evaluation.matrix_factorization import ImplicitALS
 from recstack.evaluation.popularity import Popularity, decayed_popularity
 from recstack.evaluation.retrieval_cases import RetrievalCases
@@ -20,7 +21,8 @@ from recstack.features.schema import LIKED_FROM
 HALF_LIVES_DAYS = (None, 60.0, 14.0, 5.0)
 KNN_SETTINGS = ((100, 0.0), (500, 20.0), (4000, 20.0))
 ALS_SETTINGS = ((16, 2.0), (32, 2.0), (32, 0.5))
-"""What is chosen from: half-life; neighbours and shrink; factors and confidence."""
+EASE_SETTINGS = (500.0, 2000.0, 5000.0)
+"""What is chosen from: half-life; neighbours and shrink; factors and confidence; regularisation."""
 
 
 class Scorer(Protocol):
@@ -73,6 +75,12 @@ def matrix_factorization(likes: Likes, validation: RetrievalCases) -> tuple[Impl
     return _best(lambda setting: ImplicitALS(likes.matrix_UI, fallback, *setting), ALS_SETTINGS, validation)
 
 
+def ease(likes: Likes, validation: RetrievalCases) -> tuple[LinearAutoencoder, Any]:
+    """EASE; the model and its regularisation."""
+    fallback, _ = popularity(likes, validation)
+    return _best(lambda setting: LinearAutoencoder(likes.matrix_UI, fallback, setting), EASE_SETTINGS, validation)
+
+
 def _best(make: Callable[[Any], ScorerT], settings: tuple[Any, ...], validation: RetrievalCases) -> tuple[ScorerT, Any]:
     """The model with the highest recall@100 on validation, and its setting."""
     models = [(make(setting), setting) for setting in settings]
@@ -88,4 +96,5 @@ BASELINES: dict[str, Callable[[Likes, RetrievalCases], tuple[Scorer, Any]]] = {
     "popularity": popularity,
     "item-kNN": item_knn,
     "MF (ALS)": matrix_factorization,
+    "EASE": ease,
 }

@@ -29,6 +29,23 @@ SVD_PASSES = 3
 SPARE_RANK = 16
 
 
+def item_weights(likes_UI: csr_matrix, regularisation: float) -> Tensor:
+    """[I, I] float32: what having liked item i says for item j, from likes, 0 or 1 (Steck, 2019, equation 8).
+
+    Raises InvalidRequestError for more than MAX_ITEMS items.
+    """
+    items = likes_UI.shape[1]
+    if items > MAX_ITEMS:
+        raise InvalidRequestError(
+            f"EASE inverts a matrix of items x items; got {items:,} items, at most {MAX_ITEMS:,} are sensible. "
+            "Leave EASE out for this catalogue"
+        )
+    gram_II = (likes_UI.T @ likes_UI).toarray().astype(np.float64)
+    gram_II[np.diag_indices(items)] += regularisation
+    inverse_II = torch.linalg.inv(torch.from_numpy(gram_II))
+    return (-inverse_II / inverse_II.diagonal()).fill_diagonal_(0.0).float()
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EASEConfig:
     """rank: R. max_history: the most recent events that are read."""
@@ -64,16 +81,8 @@ class EASE(Ranker):
 
         Raises InvalidRequestError for more than MAX_ITEMS items.
         """
-        items = likes_UI.shape[1]
-        if items > MAX_ITEMS:
-            raise InvalidRequestError(
-                f"EASE inverts a matrix of items x items; got {items:,} items, at most {MAX_ITEMS:,} are sensible. "
-                "Leave EASE out for this catalogue"
-            )
-        gram_II = (likes_UI.T @ likes_UI).toarray().astype(np.float64)
-        gram_II[np.diag_indices(items)] += regularisation
-        inverse_II = torch.linalg.inv(torch.from_numpy(gram_II))
-        weights_II = (-inverse_II / inverse_II.diagonal()).fill_diagonal_(0.0).float()
+        weights_II = item_weights(likes_UI, regularisation)
+        items = len(weights_II)
         rank = min(self.config.rank, items)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)  # the method draws a random start; the outcome hardly depends on it
