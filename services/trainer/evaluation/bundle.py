@@ -21,6 +21,7 @@ from services.trainer.evaluation.entrant import Entrant, Kind
 from services.trainer.evaluation.outcome import Measurement
 from services.trainer.evaluation.protocol import Protocol
 from services.trainer.evaluation.retrieval import two_tower_measurement
+from services.trainer.evaluation.splits import TEMPORAL
 from services.trainer.tasks.history_at import predict_rows
 
 
@@ -36,11 +37,13 @@ def bundle_protocols(bundle: Bundle, dataset: Dataset, protocols: Sequence[Proto
             f"evaluate it with --dataset {trained_on}"
         )
     folder, weights = bundle.folder, bundle.manifest.rankers
-    rankers = [
-        _entrant(f"{name} of {version}", version, partial(_measure_blend, folder, {name: 1.0})) for name in weights
-    ]
+    judged = {name: {name: 1.0} for name in bundle.manifest.held_rankers}
     if len(weights) > 1:
-        rankers.append(_entrant(f"blend of {version}", version, partial(_measure_blend, folder, weights)))
+        judged["blend"] = weights
+    rankers = [
+        _entrant(f"{name} of {version}", version, partial(_measure_rankers, folder, shares))
+        for name, shares in judged.items()
+    ]
     retrievers = [_entrant(f"retrieval of {version}", version, partial(_measure_retriever, folder))]
     served = {"C1": rankers, "T1": retrievers}
     chosen = [protocol for protocol in protocols if protocol.id in served]
@@ -48,7 +51,10 @@ def bundle_protocols(bundle: Bundle, dataset: Dataset, protocols: Sequence[Proto
         raise InvalidRequestError(
             f"a bundle is judged by {' and '.join(served)}, got {', '.join(p.id for p in protocols)}"
         )
-    return [replace(protocol, entrants=partial(_with_baselines, protocol, served[protocol.id])) for protocol in chosen]
+    return [
+        replace(protocol, entrants=partial(_with_baselines, protocol, served[protocol.id]), targets=())
+        for protocol in chosen
+    ]
 
 
 def _entrant(name: str, version: str, measure: Callable[[Bench, int], Measurement]) -> Entrant:
@@ -59,17 +65,18 @@ def _with_baselines(protocol: Protocol, ours: Sequence[Entrant]) -> tuple[Entran
     return (*ours, *(entrant for entrant in protocol.entrants() if entrant.kind == Kind.BASELINE))
 
 
-def _measure_blend(folder: Path, weights: Mapping[str, float], bench: Bench, seed: int) -> Measurement:
-    split = bench.split("temporal")
+def _measure_rankers(folder: Path, weights: Mapping[str, float], bench: Bench, seed: int) -> Measurement:
+    """One ranker as it predicts; several by the weighted sum of their logits, as they serve together."""
+    split = bench.split(TEMPORAL)
     predicted = [_predictions(folder / ranker_folder(name), bench) for name in weights]
-    if len(weights) == 1:
+    if len(predicted) == 1:
         return ctr_measurement(bench, split, {"test": predicted[0]})
-    blended = sum(weight * safe_logit(scores) for weight, scores in zip(weights.values(), predicted, strict=True))
-    return ctr_measurement(bench, split, {"test": expit(blended)})
+    logits = sum(weight * safe_logit(scores) for weight, scores in zip(weights.values(), predicted, strict=True))
+    return ctr_measurement(bench, split, {"test": expit(logits)})
 
 
 def _predictions(folder: Path, bench: Bench) -> NDArray[np.float32]:
-    split, vectors_IE = bench.split("temporal"), load_item_vectors(folder)
+    split, vectors_IE = bench.split(TEMPORAL), load_item_vectors(folder)
     return predict_rows(load_ranker(folder), bench.dataset, split, split.test, vectors_IE)
 
 

@@ -94,7 +94,9 @@ def _together(bench: Bench, jobs: Sequence[Job], processes: int) -> Iterator[tup
     os.environ.update(ONE_THREAD)
     arguments = (bench.dataset, bench.folder, bench.sequences, bench.device)
     with ProcessPoolExecutor(processes, get_context("spawn"), _start_process, arguments) as pool:
-        futures = {pool.submit(_measure_in_process, job): job for job in jobs}
+        # What is trained takes longest, so it begins first.
+        longest_first = sorted(jobs, key=lambda job: not job.entrant.seeded)
+        futures = {pool.submit(_measure_in_process, job): job for job in longest_first}
         for future in as_completed(futures):
             yield futures[future], future.result()
 

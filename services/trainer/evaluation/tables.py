@@ -10,7 +10,7 @@ from rich.table import Table
 from services.trainer.evaluation.entrant import Kind
 from services.trainer.evaluation.summary import PUBLISHED, Cell, Row, Summary, Verdict
 
-TRAINING = ("train min", "samples/s")
+TRAINING = ("seeds", "train min", "samples/s")
 
 
 def terminal(summary: Summary) -> Group:
@@ -23,7 +23,7 @@ def terminal(summary: Summary) -> Group:
         box=box.SIMPLE_HEAD,
         pad_edge=False,
     )
-    table.add_column("", overflow="fold")
+    table.add_column("", overflow="fold", min_width=18)
     for label in _labels(summary):
         table.add_column(label, justify="right", overflow="fold", min_width=6)
     styles = {Kind.OURS: "bold", PUBLISHED: "dim"}
@@ -109,7 +109,8 @@ def _name(row: Row) -> str:
 def _cells(row: Row, summary: Summary) -> list[str]:
     figures = [_figure(row.cells.get(metric.name)) for metric in _shown(summary)]
     seconds, speed = row.cells.get("seconds"), row.cells.get("samples_per_second")
-    return [*figures, f"{seconds.mean / 60:.1f}" if seconds else "", f"{speed.mean:,.0f}" if speed else ""]
+    runs = str(row.seeds) if seconds else ""
+    return [*figures, runs, f"{seconds.mean / 60:.1f}" if seconds else "", f"{speed.mean:,.0f}" if speed else ""]
 
 
 def _figure(cell: Cell | None) -> str:
