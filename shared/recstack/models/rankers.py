@@ -22,9 +22,6 @@ RANKERS: ModelRegistry[Ranker] = ModelRegistry(
         "two_tower": "recstack.models.two_tower_ranker:TwoTowerRanker:TwoTowerConfig",
         "ease": "recstack.models.ease:EASE:EASEConfig",
         "trend": "recstack.models.trend:Trend:TrendConfig",
-        "two_tower": "recstack.models.two_tower_ranker:TwoTowerRanker:TwoTowerConfig",
-        "ease": "recstack.models.ease:EASE:EASEConfig",
-        "trend": "recstack.models.trend:Trend:TrendConfig",
     }
 )
 
