@@ -117,7 +117,7 @@ def test_loss_equals_its_definition_item_by_item(preset: LikesPreset) -> None:
             total += entropy * sum(share) / len(share)
             weights += sum(share) / len(share)
     loss = task.loss(batch)
-    assert float(loss.total) / float(loss.weight) == pytest.approx(total / weights, rel=1e-4)
+    assert (loss.total / loss.weight).item() == pytest.approx(total / weights, rel=1e-4)
 
 
 @pytest.mark.parametrize("preset", [PRESET, NOTEBOOK])
