@@ -21,8 +21,8 @@ from services.trainer.tasks.segments import liked
 
 PRESET = dataclasses.replace(
     DIEN_PRESETS["quick"],
-    fit=FitConfig(epochs=3, learning_rate=1e-2),
-    batch_targets=256,
+    fit=FitConfig(epochs=3, learning_rate=2e-2),
+    batch_targets=512,
     config=DIENConfig(num_items=1, hidden=16),
 )
 

@@ -55,7 +55,7 @@ class DIENConfig:
     hidden: int = 32
     attention_hidden: int = 16
     evolution: str = "augru"
-    evolution_steps: int = 16
+    evolution_steps: int = 10
     memory_dim: int = 64
     neighbour_heads: int = 2
     neighbour_dim: int = 16
