@@ -35,7 +35,8 @@ class Job:
 def plan(protocols: Sequence[Protocol], names: Sequence[str], seeds: int, known: Iterable[Protocol]) -> list[Job]:
     """The jobs of `protocols`, those that others need first.
 
-    names: entrants to measure; all where there are none. known: all protocols, where entrants are looked up that others need.
+    names: entrants to measure; all where there are none. known: all protocols, where entrants are looked up that
+    others need.
     Raises InvalidRequestError for a name that none of the protocols has.
     """
     registry = {(each.id, entrant.name): entrant for each in (*known, *protocols) for entrant in each.entrants()}
