@@ -143,12 +143,10 @@ class ItemTower(nn.Module):
 
     def penalties(self) -> tuple[Tensor, Tensor]:
         """Sums of the squared vectors of words, and of the squared weights of posters' features; scalars."""
-        words = None if self.words is None else self.words.ngrams.weight
-        poster = None if self.poster is None else self.poster_head.weight
         nothing = next(self.parameters()).new_zeros(())
         return (
-            nothing if words is None else words.square().sum(),
-            nothing if poster is None else poster.square().sum(),
+            nothing if self.words is None else self.words.ngrams.weight.square().sum(),
+            nothing if self.poster is None else self.poster_head.weight.square().sum(),
         )
 
 
