@@ -17,7 +17,7 @@ from recstack.models.two_tower import TwoTower, TwoTowerConfig
 from services.trainer.evaluation.bench import Bench
 from services.trainer.evaluation.bundle import bundle_protocols
 from services.trainer.evaluation.entrant import Kind
-from services.trainer.evaluation.protocols import C1, R1, T1
+from services.trainer.evaluation.protocols import C1, PROTOCOLS, R1, T1
 from services.trainer.evaluation.runner import plan, run
 from services.trainer.publish import Models, publish
 from services.trainer.tasks.dcn import DCN_PRESETS
@@ -54,13 +54,13 @@ def test_every_ranker_the_blend_and_retrieval_are_judged_beside_the_baselines(
 
     quiet = Console(quiet=True)
     bench = Bench(world, tmp_path, device="cpu", console=quiet)
-    jobs = plan(chosen, ours, 3, chosen)
+    jobs = plan(chosen, ours, 3, PROTOCOLS)
     assert len(jobs) == 4  # a bundle has no seeds
     assert run(bench, jobs, 1, quiet) == 0
     figures = {
         name: bench.outcome(job.protocol, job.entrant.name, 0).measured for name, job in zip(names, jobs, strict=True)
     }
-    assert {"auc", "logloss", "auc_warm", "auc_cold"} <= set(figures["blend"].metrics)
+    assert {"auc", "gauc", "logloss", "ece"} <= set(figures["blend"].metrics)
     dien, dcn, blend = (figures[name].arrays["test"] for name in ("dien", "dcn", "blend"))
     assert ((blend - dien) * (blend - dcn) <= 1e-6).all(), "a blend lies between its parts"
     assert figures["retrieval"].metrics["recall@20"] > 0
