@@ -10,6 +10,7 @@ from recstack.data.splits import RowSplit, random_split, temporal_rows, temporal
 from recstack.data.synthetic import synthetic_world
 from recstack.features.batch import user_batch
 from recstack.models.dien import DIEN, DIENConfig
+from services.trainer.fit import Worker
 from services.trainer.items import item_table
 from services.trainer.tasks.history_at import HistoryAt
 from services.trainer.tasks.segments import SegmentData, SegmentEpoch, liked
@@ -131,3 +132,17 @@ def test_only_users_with_training_events_are_known_by_index(world: Dataset) -> N
     split = RowSplit(trained[:-10], trained[-10:], np.array([len(world.events) - 1]), temporal=True)
     users = HistoryAt(world, split).users(np.array([0, len(world.events) - 1]), MAX_HISTORY)
     assert users.users_B.tolist() == [world.events.user[0] + 1, 0]
+
+
+def test_batches_are_full_little_padded_and_shared_without_loss(world: Dataset) -> None:
+    batches = list(epoch(world))
+    targets = [int(batch.weights_BT.sum()) for batch in batches]
+    assert min(targets) > 60 - MAX_HISTORY
+    assert max(targets) < 60 + 60 + MAX_HISTORY
+    assert sum(targets) > 0.9 * sum(batch.weights_BT.numel() for batch in batches)
+    for batch in batches:
+        assert torch.equal(batch.visible_BT < 0, batch.weights_BT == 0)
+    data = SegmentData(world, world.events, MAX_HISTORY)
+    shares = [list(SegmentEpoch(data, 60, (0,), Worker(rank, 2))) for rank in range(2)]
+    for whole, *parts in zip(batches, *shares, strict=True):
+        assert int(whole.weights_BT.sum()) == sum(int(part.weights_BT.sum()) for part in parts)

@@ -13,6 +13,7 @@ from recstack.evaluation.ctr_baselines import CTR_BASELINES
 from recstack.evaluation.labelled_events import LabelledEvents
 from recstack.evaluation.ranking_metrics import auc, calibration_error, logloss
 from recstack.models.dien import DIEN, DIENConfig
+from recstack.models.dien_notebook import NotebookDIEN
 from recstack.models.ranker import Ranker
 from services.trainer.fit import FitConfig, FitResult
 from services.trainer.tasks.dien import DIEN_PRESETS, set_item_bias, train_dien
@@ -91,3 +92,13 @@ def test_item_biases_start_at_the_smoothed_like_rate(world: Dataset, split: Temp
     item = int(np.bincount(events.item).argmax())
     own = labels[events.item == item]
     assert rate[item + 1] == pytest.approx((own.sum() + 20 * labels.mean()) / (len(own) + 20), abs=1e-5)
+
+
+def test_the_notebooks_form_trains_too(world: Dataset, split: TemporalSplit, tmp_path: Path) -> None:
+    preset = dataclasses.replace(DIEN_PRESETS["notebook"], fit=FitConfig(epochs=1, learning_rate=1e-2))
+    rows = temporal_rows(split)
+    model, result = train_dien(world, rows, preset, tmp_path, device="cpu", seed=1)
+    assert isinstance(model, NotebookDIEN)
+    assert result.metrics["auc"] > 0.52
+    probabilities = predict_rows(model, world, rows, rows.test[:50])
+    assert 0 < probabilities.min() < probabilities.max() < 1

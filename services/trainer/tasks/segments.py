@@ -53,7 +53,7 @@ def liked(ratings: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 class SegmentEpoch:
-    """One epoch's segments in batches of at least `batch_targets` targets (less when there are no more).
+    """One epoch's segments in batches of about `batch_targets` targets, some a segment more or less.
 
     Each event of `events` is a target once. Windows have up to `max_history` events; the later half of a window is
     its targets, and in a user's first window all events are. Where windows begin is drawn anew for every epoch, so

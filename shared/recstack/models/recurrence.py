@@ -70,7 +70,7 @@ class _Recurrence(torch.autograd.Function):
         scaled_KBNH = update_KBNH * attention_KBN.unsqueeze(-1)
         difference_KBNH = new_KBNH - before_KBNH
         by_new_KBNH = tanh_backward(scaled_KBNH, new_KBNH)
-        by_update_KBNH, by_reset_KBNH, by_raw_KBNH = moves_KBNG.split(size, dim=3)
+        by_update_KBNH, by_reset_KBNH, by_raw_KBNH = torch.split(moves_KBNG, size, dim=3)
         sigmoid_backward(difference_KBNH * attention_KBN.unsqueeze(-1), update_KBNH, grad_input=by_update_KBNH)
         sigmoid_backward(by_new_KBNH * raw_KBNH, reset_KBNH, grad_input=by_reset_KBNH)
         torch.mul(by_new_KBNH, reset_KBNH, out=by_raw_KBNH)
