@@ -109,10 +109,10 @@ def test_markdown_marks_whose_figures_they_are(summary: Summary) -> None:
 
 def test_the_terminal_shows_every_figure_on_80_columns(summary: Summary) -> None:
     console = Console(file=StringIO(), width=80)
-    console.print(terminal(summary))
+    console.print(terminal(summary, console.width))
     shown = console.file.getvalue()  # type: ignore[attr-defined]
     assert "…" not in shown
-    for text in ("0.8200", "±.0283", "(A paper,", "missed by 0.0500"):
+    for text in ("0.8200", "±.0283", "(A paper,", "missed by 0.0500", "samples/s"):
         assert text in shown
 
 

@@ -80,7 +80,7 @@ def evaluate(
     outcomes = [outcome for job in jobs if (outcome := bench.finished(job.protocol, job.entrant, job.seed))]
     summaries = [summarize(each, [o for o in outcomes if o.protocol == each.id], bench) for each in chosen]
     for summary in summaries:
-        console.print(terminal(summary))
+        console.print(terminal(summary, console.width))
     command = f"recstack evaluate {' '.join(protocols or [])} --seeds {seeds}".replace("  ", " ")
     page = write_page(summaries, bench, out or settings.home / "evaluation", command)
     console.print(f"Written: {page}, with plots and JSON in {page.with_suffix('')}/", highlight=False, soft_wrap=True)

@@ -11,27 +11,27 @@ from services.trainer.evaluation.entrant import Kind
 from services.trainer.evaluation.summary import PUBLISHED, Cell, Row, Summary, Verdict
 
 TRAINING = ("seeds", "train min", "samples/s")
+NAME_WIDTH, FIGURE_WIDTH = 22, 11
+"""Characters on a terminal that a name and a figure take at least; more columns than fit would be cut in the middle."""
 
 
-def terminal(summary: Summary) -> Group:
-    """The table with its targets; ours bold, published figures dim."""
-    protocol = summary.protocol
-    table = Table(
-        title=f"[bold]{protocol.id}[/]  {escape(protocol.title)}\n[dim]{escape(protocol.note)}[/]",
-        title_justify="left",
-        title_style="",
-        box=box.SIMPLE_HEAD,
-        pad_edge=False,
-    )
+def terminal(summary: Summary, width: int) -> Group:
+    """The table with its targets; ours bold, published figures dim. Of the columns, the first that fit into `width`."""
+    protocol, fit = summary.protocol, max(3, (width - NAME_WIDTH) // FIGURE_WIDTH)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("", overflow="fold", min_width=18)
-    for label in _labels(summary):
+    for label in _labels(summary)[:fit]:
         table.add_column(label, justify="right", overflow="fold", min_width=6)
     styles = {Kind.OURS: "bold", PUBLISHED: "dim"}
     for row in summary.rows:
-        table.add_row(escape(_name(row)), *_cells(row, summary), style=styles.get(row.kind, ""))
+        table.add_row(escape(_name(row)), *_cells(row, summary)[:fit], style=styles.get(row.kind, ""))
     colours = {True: "green", False: "yellow"}
     return Group(
-        table, *(f"[{colours[verdict.reached]}]{escape(sentence(verdict))}[/]" for verdict in summary.verdicts), ""
+        f"[bold]{protocol.id}  {escape(protocol.title)}[/]",
+        f"[dim]{escape(protocol.note)}[/]",
+        table,
+        *(f"[{colours[verdict.reached]}]{escape(sentence(verdict))}[/]" for verdict in summary.verdicts),
+        "",
     )
 
 
