@@ -57,7 +57,7 @@ class SegmentEpoch:
 
     Each event of `events` is a target once. Windows have up to `max_history` events; the later half of a window is
     its targets, and in a user's first window all events are. Where windows begin is drawn anew for every epoch, so
-    that a target meets histories of different lengths. Segments of like length are batched together, which saves half
+    that a target meets histories of different lengths. Segments of like length are batched together, which saves most
     of the padding; which ones, and the batches' order, is random.
     """
 
