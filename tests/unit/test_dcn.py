@@ -91,6 +91,14 @@ def test_the_notebooks_input_is_the_mean_of_all_tokens() -> None:
     torch.testing.assert_close(scores(made, batch, [4])[1], ((cross + deep) / 2)[0])
 
 
+def test_a_set_of_genres_counts_as_a_whole_and_in_any_order() -> None:
+    made = model(DCNConfig(num_items=ITEMS, year=False, genre_sets=64, embedding_dim=4, deep=(8,)))
+    genres = torch.tensor([[1, 5, 0, 0, 0, 0], [5, 1, 0, 0, 0, 0], [1, 7, 0, 0, 0, 0]])
+    sets = made.encode_items(ItemTable(torch.zeros(3, dtype=torch.int64), genres))[:, 4:8]
+    torch.testing.assert_close(sets[0], sets[1])
+    assert (sets[0] - sets[2]).abs().min() > 1e-4
+
+
 def test_a_visible_prefix_is_a_shorter_history() -> None:
     made = model(HISTORY)
     short = users(([3, 4], [5, 1]), ([], []))

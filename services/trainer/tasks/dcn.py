@@ -75,10 +75,9 @@ DCN_PRESETS = {
         cross_penalty=1e-3,
     ),
     "no_ids": DCNPreset(
-        fit=FitConfig(epochs=6, learning_rate=3e-3, weight_decay=0.01, average_decay=0.99),
-        model={"prediction": "rating", "profile": DEMOGRAPHIC, "year": False, "embedding_dim": 24},
-        batch_rows=2048,
-        validation_rows=20_000,
+        fit=FitConfig(epochs=12, learning_rate=5e-3, weight_decay=0.01, average_decay=0.99),
+        model={"prediction": "rating", "profile": DEMOGRAPHIC, "year": False, "genre_sets": 4096},
+        batch_rows=1024,
     ),
     "quick": DCNPreset(
         fit=FitConfig(epochs=1, learning_rate=3e-3, weight_decay=0.1, average_decay=0.97, max_minutes=2.0),
@@ -99,10 +98,10 @@ DCN_PRESETS = {
         validation_rows=30_000,
     ),
     "random": DCNPreset(
-        fit=FitConfig(epochs=4, learning_rate=5e-3, weight_decay=1.5, average_decay=0.98),
+        fit=FitConfig(epochs=4, learning_rate=5e-3, weight_decay=3.0, average_decay=0.98),
         model={
             "id_dim": 32, "memory_dim": 64, "id_dropout": 0.01, "embedding_dim": 8, "cross": "mixture",
-            "cross_rank": 16, "deep": (96, 48), "dropout": 0.4,
+            "cross_rank": 16, "deep": (96, 48), "dropout": 0.5,
         },
         user_ids=True,
         memory_folds=5,
@@ -110,11 +109,11 @@ DCN_PRESETS = {
         validation_rows=30_000,
     ),
     "rating": DCNPreset(
-        fit=FitConfig(epochs=4, learning_rate=5e-3, weight_decay=1.5, average_decay=0.98),
+        fit=FitConfig(epochs=6, learning_rate=5e-3, weight_decay=3.0, average_decay=0.98),
         model={
             "prediction": "rating", "id_dim": 32, "memory_dim": 64, "id_dropout": 0.01, "embedding_dim": 8,
             "half_lives": (3.0, 10.0, 30.0), "max_history": 50, "cross": "mixture", "cross_rank": 16,
-            "deep": (96, 48), "dropout": 0.4,
+            "deep": (96, 48), "dropout": 0.5,
         },
         user_ids=True,
         memory_folds=5,

@@ -30,7 +30,8 @@ from recstack.models.training_memory import STATS, TrainingMemory
 class DCNConfig:
     """Inputs and sizes of a DCN.
 
-    profile: columns of the profile that are read. year: whether the item's year is. pooling: "average" makes the mean
+    profile: columns of the profile that are read. year: whether the item's year is. genre_sets: buckets of an embedding
+    of the item's genres as one set, their full cross; 0 leaves it out. pooling: "average" makes the mean
     of all embedded values the only input (the notebook's form), "concat" puts them side by side. num_users: 0 leaves
     out user ids. id_dim: width of the id embeddings, 0 leaves out item ids too. memory_dim: units of the memories of
     the training rows, 0 leaves them out. half_lives: memories of the history, in steps (0 never forgets), with
@@ -45,6 +46,7 @@ class DCNConfig:
     prediction: Literal["like", "rating"] = "like"
     profile: tuple[str, ...] = tuple(PROFILE_SIZES)
     year: bool = True
+    genre_sets: int = 0
     pooling: Literal["concat", "average"] = "concat"
     embedding_dim: int = 16
     id_dim: int = 0
@@ -117,12 +119,13 @@ class DCN(Ranker):
         self.profile_embeddings = nn.ModuleList(embedding(PROFILE_SIZES[name], dim) for name in config.profile)
         self.genre_embedding = embedding(len(GENRES) + 1, dim)
         self.year_embedding = embedding(NUM_YEAR_BUCKETS, dim) if config.year else None
+        self.genre_set_embedding = embedding(config.genre_sets, dim) if config.genre_sets else None
         self.user_embeddings = embedding(config.num_users + 1, id_dim + memory) if config.num_users else None
         self.item_embeddings = embedding(config.num_items + 1, id_dim + memory) if id_dim else None
         self.item_bias = nn.Parameter(torch.zeros(config.num_items + 1)) if id_dim else None
         self.user_memory = TrainingMemory(config.num_users, config.num_items, memory) if memory else None
         self.item_memory = TrainingMemory(config.num_items, config.num_users, memory) if memory else None
-        item_features = dim * (1 + config.year)
+        item_features = dim * (1 + config.year + (config.genre_sets > 0))
         if config.half_lives:
             self.history = HistoryMemory(config.half_lives, ratings=self.prediction is Prediction.RATING)
         if config.history_dim:
@@ -191,7 +194,7 @@ class DCN(Ranker):
         item_features_BNF, item_static_BNZ, _, item_units_BNM, item_stats_BN2, bias_BN1 = item
         candidates = candidates_BNE.shape[1]
         if self.config.pooling == "average":
-            tokens = MAX_GENRES + len(self.config.profile) + self.config.year
+            tokens = MAX_GENRES + len(self.config.profile) + self.config.year + (self.config.genre_sets > 0)
             inputs_BND = (state.profile_BF.unsqueeze(1) + item_features_BNF) / tokens
             return self._network(inputs_BND)
 
@@ -245,6 +248,8 @@ class DCN(Ranker):
         parts = [genres_IF]
         if self.year_embedding is not None:
             parts.append(self.year_embedding(table.year_bucket))
+        if self.genre_set_embedding is not None:
+            parts.append(self.genre_set_embedding(_set_buckets(table.genres, self.config.genre_sets)))
         if self.config.pooling == "average":
             return torch.stack(parts).sum(0)
         if self.item_embeddings is None:
@@ -268,3 +273,9 @@ class DCN(Ranker):
         return self.history.remember(
             values_IH[items_BL], item_vectors_IE[:, -1][items_BL], batch.ratings_BL, batch.lengths_B
         )
+
+
+def _set_buckets(genres_IG: Tensor, buckets: int) -> Tensor:
+    """A bucket [I] for each set of genres, whatever their order: the sum of codes that are spread far apart."""
+    codes_G = torch.arange(len(GENRES) + 1, device=genres_IG.device) ** 5 * 2_654_435_761 % 1_000_003
+    return codes_G[genres_IG].sum(1) % buckets
