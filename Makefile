@@ -14,7 +14,7 @@ READY := $(VENV)/.ready
 STUBS := $(VENV)/.stubs
 PROTOS := $(shell find protos -name '*.proto')
 
-.PHONY: help setup protos demo up down train evaluate bench test lint types proto-lint lock format check clean
+.PHONY: help setup protos demo up down train evaluate quality bench test lint types proto-lint lock format check clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -50,7 +50,10 @@ train: setup ## Train the full preset, publish the bundle and activate it
 	$(BIN)/recstack train --preset full
 
 evaluate: setup ## Compare the active bundle with baselines on the test split
-	$(BIN)/recstack evaluate
+	$(BIN)/recstack evaluate --bundle active
+
+quality: setup ## Train and judge every model under every protocol, into docs/quality (hours)
+	$(BIN)/recstack evaluate --processes 2 --out docs
 
 bench: setup ## Time Recommend(k=20) over 500 candidates, by stage; needs a trained bundle
 	$(BIN)/python -m tests.bench.recommend --ranking ray plain

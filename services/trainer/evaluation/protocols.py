@@ -163,7 +163,7 @@ T1 = Protocol(
     id="T1",
     title="Retrieval, split in time",
     note="Users with a liked item from the instant of C1 on; truth: the unseen items they liked from then on; all "
-    "unseen items ranked. Warm users have a history. Novelty: mean self-information of the first 20; popularity: their "
+    "unseen items ranked. Warm users have a history. Novelty: mean self-information of the first 20; popular: their "
     "mean percentile of popularity.",
     metrics=(
         Metric("recall@500", "R@500"),
@@ -172,7 +172,7 @@ T1 = Protocol(
         Metric("ndcg@20", "NDCG@20"),
         Metric("coverage@20", "cov@20"),
         Metric("novelty@20", "novelty bits"),
-        Metric("popularity@20", "popularity", higher_is_better=False),
+        Metric("popularity@20", "popular", higher_is_better=False),
         Metric("recall@100_warm", "R@100 warm"),
         Metric("recall@100_cold", "R@100 cold"),
     ),

@@ -11,7 +11,7 @@ from services.trainer.evaluation.entrant import Kind
 from services.trainer.evaluation.summary import PUBLISHED, Cell, Row, Summary, Verdict
 
 TRAINING = ("seeds", "train min", "samples/s")
-NAME_WIDTH, FIGURE_WIDTH = 22, 11
+NAME_WIDTH, FIGURE_WIDTH = 20, 12
 """Characters on a terminal that a name and a figure take at least; more columns than fit would be cut in the middle."""
 
 
@@ -21,7 +21,7 @@ def terminal(summary: Summary, width: int) -> Group:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("", overflow="fold", min_width=18)
     for label in _labels(summary)[:fit]:
-        table.add_column(label, justify="right", overflow="fold", min_width=6)
+        table.add_column(label, justify="right", overflow="fold", max_width=FIGURE_WIDTH - 3)
     styles = {Kind.OURS: "bold", PUBLISHED: "dim"}
     for row in summary.rows:
         table.add_row(escape(_name(row)), *_cells(row, summary)[:fit], style=styles.get(row.kind, ""))
