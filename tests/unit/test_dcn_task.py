@@ -31,7 +31,7 @@ def at_random(world: Dataset) -> RowSplit:
 
 def train(world: Dataset, split: RowSplit, preset: str, run_dir: Path, epochs: int = 3) -> tuple[DCN, dict[str, float]]:
     short = dataclasses.replace(
-        DCN_PRESETS[preset], fit=FitConfig(epochs=epochs, learning_rate=1e-2, weight_decay=0.1), batch_rows=256
+        DCN_PRESETS[preset], fit=FitConfig(epochs=epochs, learning_rate=1e-2, weight_decay=0.1), batch_rows=64
     )
     model, result = train_dcn(world, split, short, run_dir, device="cpu", seed=1)
     return model, result.metrics
@@ -40,7 +40,7 @@ def train(world: Dataset, split: RowSplit, preset: str, run_dir: Path, epochs: i
 @pytest.mark.parametrize("preset", ["quick", "full"])
 def test_a_history_orders_better_than_the_item_mean(world: Dataset, preset: str, tmp_path: Path) -> None:
     split = temporal_rows(temporal_split(world))
-    model, _ = train(world, split, preset, tmp_path)
+    model, _ = train(world, split, preset, tmp_path, epochs=4)
     events = world.events
     total = np.bincount(events.item[split.train], liked(events.rating[split.train]), minlength=80)
     mean = total / np.maximum(np.bincount(events.item[split.train], minlength=80), 1)
