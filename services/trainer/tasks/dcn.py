@@ -109,7 +109,7 @@ DCN_PRESETS = {
         validation_rows=30_000,
     ),
     "rating": DCNPreset(
-        fit=FitConfig(epochs=6, learning_rate=5e-3, weight_decay=3.0, average_decay=0.98),
+        fit=FitConfig(epochs=6, learning_rate=5e-3, weight_decay=4.0, average_decay=0.98),
         model={
             "prediction": "rating", "id_dim": 32, "memory_dim": 64, "id_dropout": 0.01, "embedding_dim": 8,
             "half_lives": (3.0, 10.0, 30.0), "max_history": 50, "cross": "mixture", "cross_rank": 16,
