@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from recstack.data.dataset import Events
-from recstack.features.demand import DEMAND_FEATURES, MS_PER_DAY, demand
+from recstack.data.dataset import MS_PER_DAY, Events
+from recstack.features.demand import DEMAND_FEATURES, demand
 
 DAY_0 = 1_000 * MS_PER_DAY
 

@@ -5,14 +5,13 @@ import pytest
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
-from recstack.data.dataset import Dataset, Events, Items, Users
+from recstack.data.dataset import MS_PER_DAY, Dataset, Events, Items, Users
 from recstack.data.sequences import UserSequences
 from recstack.evaluation.item_knn import ItemKNN
 from recstack.evaluation.matrix_factorization import ImplicitALS
 from recstack.evaluation.popularity import Popularity, decayed_popularity
 from recstack.evaluation.retrieval_cases import RetrievalCases
 
-DAY_MS = 86_400_000
 # user, item, rating, day. User 0 and 1 are known before day 10; user 2 is new.
 ROWS = [(0, 0, 5, 0), (0, 1, 4, 1), (1, 0, 5, 2), (1, 2, 2, 3), (0, 3, 5, 10), (1, 1, 4, 10), (2, 0, 4, 10)]
 LIKES_UI = csr_matrix(np.array([[1, 1, 0, 0], [1, 0, 0, 0], [1, 1, 0, 1], [0, 0, 1, 1]], np.float32))
@@ -21,7 +20,7 @@ POPULARITY = Popularity(np.array([4, 3, 2, 1], np.float32))
 
 def tiny_cases() -> RetrievalCases:
     user, item, rating, day = (np.array(column) for column in zip(*ROWS, strict=True))
-    events = Events(user.astype(np.int32), item.astype(np.int32), rating.astype(np.float32), day * DAY_MS)
+    events = Events(user.astype(np.int32), item.astype(np.int32), rating.astype(np.float32), day * MS_PER_DAY)
     ones = np.ones(3, np.uint8)
     users = Users(np.arange(3), ones, ones, ones, ones)
     items = Items(np.arange(4), ("a", "b", "c", "d"), np.zeros(4, np.int16), np.zeros((4, 6), np.uint8))
@@ -31,7 +30,7 @@ def tiny_cases() -> RetrievalCases:
 
 def test_decayed_popularity_halves_with_age() -> None:
     day = np.array([0, 30, 60], np.int64)
-    events = Events(np.zeros(3, np.int32), np.array([0, 0, 2], np.int32), np.ones(3, np.float32), day * DAY_MS)
+    events = Events(np.zeros(3, np.int32), np.array([0, 0, 2], np.int32), np.ones(3, np.float32), day * MS_PER_DAY)
     np.testing.assert_allclose(decayed_popularity(events, 4, 30.0), [0.25 + 0.5, 0, 1, 0])
     np.testing.assert_allclose(decayed_popularity(events, 4, None), [2, 0, 1, 0])
 

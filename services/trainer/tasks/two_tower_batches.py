@@ -11,13 +11,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from recstack.data.dataset import Dataset
+from recstack.data.dataset import MS_PER_DAY, Dataset
 from recstack.data.sequences import UserSequences
 from recstack.features.batch import UserBatch, rating_ids
 from recstack.features.schema import LIKED_FROM
 from services.trainer.fit import ALONE, Worker
 
-MS_PER_DAY = 86_400_000
 NEVER = np.iinfo(np.int32).max
 
 

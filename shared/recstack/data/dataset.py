@@ -6,6 +6,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+MS_PER_DAY = 86_400_000
+"""Timestamps are epoch milliseconds."""
+
 
 @dataclass(frozen=True, slots=True)
 class Users:

@@ -9,7 +9,7 @@ Source of the rating model: P. McCullagh, 1980, Regression Models for Ordinal Da
 import numpy as np
 from numpy.typing import NDArray
 
-from recstack.data.dataset import Dataset, Events, Items, Users
+from recstack.data.dataset import MS_PER_DAY, Dataset, Events, Items, Users
 from recstack.data.genre_traits import GENRE_TRAITS
 from recstack.data.invented_titles import invented_titles
 from recstack.data.synthetic_truth import THRESHOLDS, SyntheticTruth
@@ -22,7 +22,7 @@ MAX_SHARE_SEEN = 0.6
 
 START_MS = 1_704_067_200_000
 """2024-01-01, when the first users arrive."""
-SPAN_MS = 365 * 86_400_000
+SPAN_MS = 365 * MS_PER_DAY
 """How long new users keep arriving."""
 
 HIDDEN_AXES = 3

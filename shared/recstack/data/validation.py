@@ -11,11 +11,10 @@ from enum import StrEnum
 
 import numpy as np
 
-from recstack.data.dataset import Dataset
+from recstack.data.dataset import MS_PER_DAY, Dataset
 from recstack.data.splits import temporal_split
 from recstack.errors import DataError
 
-MS_PER_DAY = 86_400_000
 EPOCH_YEAR = 1970
 DAYS_PER_YEAR = 365.2425
 PLAUSIBLE_FROM_MS = 20 * 365 * MS_PER_DAY

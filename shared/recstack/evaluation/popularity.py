@@ -3,10 +3,9 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from recstack.data.dataset import Events
+from recstack.data.dataset import MS_PER_DAY, Events
 from recstack.evaluation.retrieval_cases import RetrievalCases
 
-MS_PER_DAY = 86_400_000
 HALF_LIFE_DAYS = 60.0
 
 

@@ -6,11 +6,10 @@ Shape legend: I items, F features.
 import numpy as np
 from numpy.typing import NDArray
 
-from recstack.data.dataset import Events
+from recstack.data.dataset import MS_PER_DAY, Events
 from recstack.features.schema import LIKED_FROM
 
 HALF_LIVES_DAYS = (5.0, 14.0, 60.0, float("inf"))
-MS_PER_DAY = 86_400_000
 DEMAND_FEATURES = tuple(f"{kind}_{days:g}d" for kind in ("events", "likes") for days in HALF_LIVES_DAYS)
 """Columns of `demand`."""
 
