@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 import redis
+from hypothesis import settings
 
 from recstack.redis_server import RedisServer
 
@@ -21,3 +22,7 @@ def redis_url(redis_server: RedisServer) -> str:
     with redis.Redis.from_url(redis_server.url) as client:
         client.flushall()
     return redis_server.url
+
+# No test asserts a time: on a busy machine one example may take long.
+settings.register_profile("recstack", deadline=None)
+settings.load_profile("recstack")

@@ -67,13 +67,13 @@ class RetrievalEngine:
         self,
         catalogue: Catalogue,
         users: UserIndex,
-        index: ItemIndex,
+        similar: ItemIndex,
         channels: Mapping[Channel.ValueType, RecallChannel],
         version: str,
     ) -> None:
         self._catalogue = catalogue
         self._users = users
-        self._index = index
+        self._similar = similar
         self._channels = channels
         self._masks = ItemMasks(catalogue)
         self.version = version
@@ -89,6 +89,7 @@ class RetrievalEngine:
         catalogue = bundle.catalogue()
         users = UserIndex.load(bundle.folder)
         index = ItemIndex(load_index(bundle.folder / RETRIEVAL / "index.faiss"))
+        similar = ItemIndex(load_index(bundle.folder / RETRIEVAL / "similar.faiss"))
         model = load_retriever(bundle.folder / RETRIEVAL)
         version = bundle.manifest.version
         known_users = getattr(model.config, "num_users", 0) or len(users)  # 0: it knows no user by id
@@ -97,7 +98,12 @@ class RetrievalEngine:
                 f"bundle {version} does not fit together: its retrieval model knows {known_users} users, its features "
                 f"{len(users)}; publish it again"
             )
-        items = {"catalogue": len(catalogue), "index": len(index), "model": model.config.num_items}
+        items = {
+            "catalogue": len(catalogue),
+            "index": len(index),
+            "similar": len(similar),
+            "model": model.config.num_items,
+        }
         sizes = {"index": index.vectors.shape[1], "model": model.config.vector_dim}
         # The index has a dimension more where item vectors differ in length, see `unit_vectors`.
         if len(set(items.values())) > 1 or not 0 <= sizes["index"] - sizes["model"] <= 1:
@@ -106,19 +112,19 @@ class RetrievalEngine:
             )
         channels: dict[Channel.ValueType, RecallChannel] = {
             Channel.CHANNEL_TWO_TOWER: TwoTowerChannel(model, catalogue, index, torch.device(device)),
-            Channel.CHANNEL_ITEM_TO_ITEM: ItemToItemChannel(index),
+            Channel.CHANNEL_ITEM_TO_ITEM: ItemToItemChannel(similar),
             Channel.CHANNEL_POPULAR: PopularChannel(catalogue),
             Channel.CHANNEL_FRESH: FreshChannel(catalogue),
             Channel.CHANNEL_COLD_START: cold_start_channel(
                 bundle, len(catalogue), cold_start_interactions, torch.device(device)
             ),
         }
-        return cls(catalogue, users, index, channels, version)
+        return cls(catalogue, users, similar, channels, version)
 
     @property
     def large(self) -> bool:
         """Whether one retrieval takes milliseconds (a graph index) and not a fraction of one."""
-        return self._index.approximate
+        return self._similar.approximate
 
     def warm_up(self) -> None:
         """Answer a few requests, so that no caller pays for lazy initialisation. Raises what a channel raises."""
@@ -163,7 +169,7 @@ class RetrievalEngine:
             raise NotFoundError(f"item {item_id} is not in bundle {self.version}; ask for an item of its catalogue")
         allowed = self._masks.allowed(item_filter)
         allowed[index - 1] = False
-        rows, similarities = self._index.search(self._index.vectors[index - 1], k, allowed)
+        rows, similarities = self._similar.search(self._similar.vectors[index - 1], k, allowed)
         return self._catalogue.ids[rows], similarities
 
     def _ask(

@@ -13,7 +13,7 @@ from recstack.config import load_settings
 from recstack.data import Dataset, resolve_dataset, temporal_rows, temporal_split
 from recstack.errors import InvalidRequestError
 from services.trainer.publish import publish
-from services.trainer.ranker_choice import AUTO
+from services.trainer.ranker_choice import FUNNEL
 from services.trainer.training import Training, make_plan, run_plan, train_one, trainings_of
 
 DatasetOption = Annotated[
@@ -36,10 +36,10 @@ def train(
     ranker: Annotated[
         str,
         typer.Option(
-            help="Which serves: a model's name, blend (DIEN and DCN), auto (the best of these on validation), or "
-            "funnel (weighs rankers, recall and demand for what users come to like)."
+            help="Which serves: funnel (weighs rankers, recall and demand for what users come to like), a model's "
+            "name, blend (DIEN and DCN), or auto (the best of these two and their blend at predicting ratings)."
         ),
-    ] = AUTO,
+    ] = FUNNEL,
     dataset: DatasetOption = "auto",
     data_path: DataPathOption = None,
     seed: Annotated[int, typer.Option(help="Seed of weights, batches and dropout.")] = 0,

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from recstack.data import Dataset, RowSplit, UserSequences
 from recstack.evaluation.retrieval_cases import RetrievalCases
 from recstack.evaluation.retrieval_metrics import rank_unseen, retrieval_metrics
+from recstack.models.fused_retriever import FusedRetriever
 from recstack.models.ranker import Prediction, Ranker
 from recstack.models.retriever import Retriever
 from recstack.models.two_tower import TwoTower
 from recstack.models.two_tower_ranker import TwoTowerRanker
 from services.trainer.item_vectors import item_vectors
 from services.trainer.items import item_table
-from services.trainer.tasks.ease import train_ease
 from services.trainer.tasks.funnel_blend import Voice, demand_after, fit_funnel_blend, raw_scores
 from services.trainer.tasks.two_tower_scores import two_tower_scores
 
@@ -34,15 +34,18 @@ class FunnelRanker:
 def fit_funnel_ranker(
     retriever: Retriever, rankers: Mapping[str, Ranker], dataset: Dataset, split: RowSplit
 ) -> FunnelRanker:
-    """Weigh the voices on what validation's users came to like among the candidates that `retriever` brings them.
+    """Weigh the voices on what validation's users came to like among the candidates that recall brings them.
 
-    Models on the CPU. Rankers of ratings have no say. Demand is that of the end of the data: what is known when the
-    bundle is published.
+    Models on the CPU. Rankers of ratings have no say. Of a fused retriever the two-tower brings the candidates: its
+    trend knows the end of the data, validation included. The demand that is served is that of the end of the data:
+    what is known when the bundle is published.
     """
     voices: dict[str, Ranker] = {name: one for name, one in rankers.items() if one.prediction is Prediction.LIKE}
+    if isinstance(retriever, FusedRetriever):
+        voices["ease"] = retriever.ease
+        retriever = retriever.two_tower
     if isinstance(retriever, TwoTower):
         voices["two_tower"] = TwoTowerRanker.of(retriever)
-    voices["ease"] = train_ease(dataset, split)
     sequences = UserSequences.build(dataset.events, len(dataset.users.ids))
     first, last = int(split.validation[0]), int(split.validation[-1])
     cases = RetrievalCases.build(dataset, sequences, slice(first, last + 1))

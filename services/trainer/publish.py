@@ -60,8 +60,10 @@ def write_bundle(folder: Path, dataset: Dataset, models: Models) -> None:
     save_retriever(models.retriever, folder / RETRIEVAL)
     with torch.inference_mode():
         vectors = models.retriever.encode_items(catalogue.item_table())[1:].float().numpy()
+        alike = models.retriever.similar_items(catalogue.item_table())[1:].float().numpy()
     np.save(folder / RETRIEVAL / "item_vectors.npy", vectors)
     save_index(build_index(unit_vectors(vectors)), folder / RETRIEVAL / "index.faiss")
+    save_index(build_index(alike), folder / RETRIEVAL / "similar.faiss")
 
     if models.content is not None:
         save_ranker(models.content, folder / CONTENT, item_vectors(models.content, dataset))

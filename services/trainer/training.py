@@ -11,11 +11,16 @@ from rich.console import Console
 from recstack.bundle import CONTENT, RETRIEVAL, Bundle, BundleStore, ranker_folder
 from recstack.data import Dataset, RowSplit
 from recstack.errors import BundleError, InvalidRequestError
+from recstack.models.ease import MAX_ITEMS
+from recstack.models.fused_retriever import FusedRetriever
 from recstack.models.ranker import Ranker
 from recstack.models.rankers import load_ranker
+from recstack.models.retriever import Retriever
 from recstack.models.retrievers import load_retriever
+from recstack.models.two_tower import TwoTower
 from services.trainer.publish import Models
 from services.trainer.ranker_choice import check_ranker_option, choose_rankers
+from services.trainer.tasks.fused import fuse
 from services.trainer.trainers import TRAINERS, Role, Trainer, find_trainer
 
 DEFAULT_MODELS = ("two_tower", "multimodal", "dien", "dcn")
@@ -101,6 +106,7 @@ def run_plan(
         models[trainer.role][trainer.name] = model.cpu().eval()
         metrics |= {f"{trainer.name}/{metric}": value for metric, value in found.items()}
     (retriever,) = models[Role.RETRIEVAL].values()
+    retriever = _fused(retriever, dataset, split)
     content = models[Role.CONTENT].get("multimodal")
     rankers: dict[str, Ranker] = models[Role.RANKER]
     if plan.ranker == "multimodal" and content is not None:
@@ -111,6 +117,14 @@ def run_plan(
         retriever=retriever, rankers={**rankers, **choice.rankers}, weights=choice.weights, content=content
     )
     return found_models, metrics | choice.metrics
+
+
+def _fused(retriever: Retriever, dataset: Dataset, split: RowSplit) -> Retriever:
+    """A two-tower joined with EASE and today's demand; other retrievers, and those of large catalogues, as they are."""
+    two_tower = retriever.two_tower if isinstance(retriever, FusedRetriever) else retriever
+    if not isinstance(two_tower, TwoTower) or len(dataset.items.ids) > MAX_ITEMS:
+        return two_tower
+    return fuse(two_tower, dataset, split)
 
 
 def train_one(

@@ -70,7 +70,9 @@ def write_bundle(
     with torch.inference_mode():
         vectors = model.encode_items(catalogue.item_table())[1:].numpy()
     np.save(folder / "retrieval/item_vectors.npy", vectors)
-    save_index(build_index(vectors[:index_items], exact_items=0 if graph else items), folder / "retrieval/index.faiss")
+    index = build_index(vectors[:index_items], exact_items=0 if graph else items)
+    for name in ("index.faiss", "similar.faiss"):
+        save_index(index, folder / "retrieval" / name)
     if content:
         model = random_content_model(items, seed)
         save_ranker(model, folder / CONTENT, model.encode_items(catalogue.item_table()))

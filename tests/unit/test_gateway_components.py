@@ -23,7 +23,7 @@ from services.gateway.pipeline.merge import ChannelList, merge
 from services.gateway.pipeline.query import Constraints, Query, User
 from services.gateway.pipeline.trace import Trace
 from services.gateway.scorers.recall_order import RecallOrder
-from services.gateway.selectors.genre_diversity import GenreDiversity, genre_similarity, select_diverse
+from services.gateway.selectors.genre_diversity import GenreDiversity
 
 COMEDY, DRAMA, WAR = 5, 8, 17
 
@@ -128,61 +128,21 @@ async def test_recall_order_prefers_agreement_then_rank() -> None:
     assert scores.max() <= 1
 
 
-def test_genre_similarity_is_jaccard_and_padding_matches_nothing() -> None:
-    similarity = genre_similarity(np.array([[1, 2, 0], [2, 3, 0], [1, 2, 0], [0, 0, 0]], np.uint8))
-
-    assert similarity[0].tolist() == pytest.approx([1, 1 / 3, 1, 0])
-    assert similarity[3].tolist() == [0, 0, 0, 0]
-
-
-def test_diversity_moves_another_genre_ahead_of_more_of_the_same() -> None:
-    relevance = np.array([0.9, 0.89, 0.85], np.float32)
-    similarity = genre_similarity(np.array([[COMEDY], [COMEDY], [WAR]], np.uint8))
-
-    assert select_diverse(relevance, similarity, 0.1, 3).tolist() == [0, 2, 1]
-    assert select_diverse(relevance, similarity, 0.0, 3).tolist() == [0, 1, 2]
-
-
-@pytest.mark.parametrize(("count", "k", "expected"), [(0, 5, 0), (1, 5, 1), (5, 1, 1), (5, 5, 5)])
-def test_selection_of_degenerate_sizes(count: int, k: int, expected: int) -> None:
-    relevance = np.full(count, 0.5, np.float32)
-    chosen = select_diverse(relevance, np.ones((count, count), np.float32), 0.5, k)
-
-    assert chosen.tolist() == list(range(expected)), "equal candidates keep their order"
-
-
-@given(
-    st.lists(st.floats(0, 1, width=32), max_size=30),
-    st.integers(0, 2**32 - 1),
-    st.floats(0, 1),
-    st.integers(1, 40),
-)
-def test_selection_never_repeats_or_invents(scores: list[float], seed: int, diversity: float, k: int) -> None:
-    relevance = np.array(scores, np.float32)
-    genres = np.random.default_rng(seed).integers(0, 19, (len(scores), 6)).astype(np.uint8)
-
-    chosen = select_diverse(relevance, genre_similarity(genres), diversity, k).tolist()
-
-    assert len(set(chosen)) == len(chosen) == min(k, len(scores))
-    assert set(chosen) <= set(range(len(scores)))
-    if chosen:
-        assert relevance[chosen[0]] == relevance.max(), "nothing is chosen yet, so relevance alone decides"
-
-
 @pytest.mark.parametrize(
     ("kind", "scores"),
     [
-        (SCORE_KIND_LIKE_PROBABILITY, [0.9, 0.89, 0.85]),
-        (SCORE_KIND_RATING, [4.6, 4.56, 4.4]),
-        (SCORE_KIND_UNSPECIFIED, [0.9, 0.89, 0.85]),
+        (SCORE_KIND_LIKE_PROBABILITY, [0.9, 0.88, 0.86, 0.5]),
+        (SCORE_KIND_LIKE_PROBABILITY, [0.09, 0.088, 0.086, 0.05]),
+        (SCORE_KIND_RATING, [4.6, 4.52, 4.44, 3.0]),
+        (SCORE_KIND_UNSPECIFIED, [9.0, 8.8, 8.6, 5.0]),
     ],
 )
-@pytest.mark.parametrize(("diversity", "expected"), [(0.05, [0, 2, 1]), (0.03, [0, 1, 2])])
-def test_diversity_weighs_the_same_for_probabilities_and_for_ratings(
+@pytest.mark.parametrize(("diversity", "expected"), [(0.1, [0, 2, 1]), (0.04, [0, 1, 2])])
+def test_diversity_weighs_the_same_for_every_kind_and_size_of_score(
     kind: int, scores: list[float], diversity: float, expected: list[int]
 ) -> None:
-    candidates = described([1990] * 3, [[COMEDY], [COMEDY], [WAR]])
-    rows = np.arange(3)
+    candidates = described([1990] * 4, [[COMEDY], [COMEDY], [WAR], [DRAMA]])
+    rows = np.arange(4)
     candidates = candidates.scored(rows, Scores(np.array(scores, np.float32), kind))
 
     assert GenreDiversity(diversity).run(query(k=3), candidates, rows).tolist() == expected

@@ -167,7 +167,7 @@ def test_a_failing_channel_reports_and_leaves_the_others_alone(
     bundle: Bundle, engine: RetrievalEngine, error: Exception, reason: str
 ) -> None:
     channels = {**engine._channels, Channel.CHANNEL_TWO_TOWER: Broken(error)}
-    broken = RetrievalEngine(bundle.catalogue(), engine._users, engine._index, channels, "broken")
+    broken = RetrievalEngine(bundle.catalogue(), engine._users, engine._similar, channels, "broken")
     failed, popular = broken.retrieve(
         NO_PROFILE, EMPTY_HISTORY, [(Channel.CHANNEL_TWO_TOWER, 5), (Channel.CHANNEL_POPULAR, 5)]
     ).results

@@ -80,7 +80,7 @@ def test_what_is_not_trained_comes_from_the_active_bundle(store: BundleStore, da
     manifest = publish(store, dataset, second, metrics)
     assert manifest.rankers == {"simple_cf": 1.0}
     assert manifest.held_rankers == ("dien", "simple_cf")
-    assert manifest.models == {"retrieval": "two_tower", "content": "multimodal"}
+    assert manifest.models == {"retrieval": "fused", "content": "multimodal"}
 
 
 def test_a_part_that_would_be_missing_is_told_before_training(store: BundleStore, dataset: Dataset) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from recstack.api.common.v1.common_pb2 import SCORE_KIND_RATING, SCORE_KIND_UNSPECIFIED, ScoreKind
+from recstack.api.common.v1.common_pb2 import SCORE_KIND_UNSPECIFIED, ScoreKind
 from recstack.features.channels import CHANNELS
 from recstack.features.schema import MAX_GENRES, TITLE_BYTES
 
@@ -115,11 +115,6 @@ class Candidates:
     def dropped_by(self, reason: int, keep: NDArray[np.bool_]) -> "Candidates":
         """A copy in which candidates outside `keep` that were still kept carry `reason`."""
         return replace(self, drop_reason=np.where(self.kept & ~keep, np.int16(reason), self.drop_reason))
-
-    @property
-    def relevance(self) -> NDArray[np.float32]:
-        """[N] the scores on one scale, 0..1, whatever their kind; nan = not scored."""
-        return (self.score - 1) / 4 if self.score_kind == SCORE_KIND_RATING else self.score
 
     def scored(self, rows: NDArray[np.intp], scores: Scores) -> "Candidates":
         """A copy with one score per row of `rows`."""

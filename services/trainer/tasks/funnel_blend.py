@@ -99,7 +99,7 @@ def fit_funnel_blend(
     """
     names = list(raw_QC)
     taught = liked_QC.any(axis=1)
-    voices_QCV = np.concatenate([np.stack([raw_QC[name] for name in names], axis=2), demand_QCF], axis=2)[taught]
+    voices_QCV = np.concatenate([*(raw_QC[name][..., None] for name in names), demand_QCF], axis=2)[taught]
     liked_QC = liked_QC[taught]
     weights_V = _listwise(voices_QCV, liked_QC)
     against = [name for name, weight in zip(names, weights_V, strict=False) if weight <= 0]

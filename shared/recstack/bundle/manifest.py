@@ -35,7 +35,11 @@ def required_files(rankers: Iterable[str], *, content: bool = False) -> tuple[st
     """Files without which a bundle with these rankers, and with a content model or without, is incomplete."""
     folders = [RETRIEVAL, *([CONTENT] if content else []), *map(ranker_folder, rankers)]
     of_models = [f"{folder}/{name}" for folder in folders for name in _MODEL_FILES]
-    of_roles = [f"{RETRIEVAL}/index.faiss", *([f"{CONTENT}/interactions.npy"] if content else [])]
+    of_roles = [
+        f"{RETRIEVAL}/index.faiss",
+        f"{RETRIEVAL}/similar.faiss",
+        *([f"{CONTENT}/interactions.npy"] if content else []),
+    ]
     return tuple(sorted([*_SHARED_FILES, *of_roles, *of_models]))
 
 

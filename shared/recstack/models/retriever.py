@@ -8,6 +8,7 @@ from abc import ABC, abstractmethod
 from typing import Any
 
 from torch import Tensor, nn
+from torch.nn import functional
 
 from recstack.features.batch import UserBatch
 from recstack.features.catalogue import ItemTable
@@ -25,6 +26,10 @@ class Retriever(nn.Module, ABC):
     @abstractmethod
     def encode_items(self, table: ItemTable) -> Tensor:
         """Item vectors [I+1, D] of the catalogue that the model was trained on; row 0 is the unknown item."""
+
+    def similar_items(self, table: ItemTable) -> Tensor:
+        """Unit vectors [I+1, S] whose dot products say how alike items are; row 0 is the unknown item."""
+        return functional.normalize(self.encode_items(table), dim=-1)
 
     @abstractmethod
     def history_items(self, table: ItemTable) -> Tensor:
