@@ -1,6 +1,6 @@
 """Dice: an activation whose bend follows the distribution of its input.
 
-Zhou et al., Deep Interest Network for Click-Through Rate Prediction, 2018, section 5.3: f(s) = p s + (1 - p) alpha s
+Zhou et al., Deep Interest Network for Click-Through Rate Prediction, 2018: f(s) = p s + (1 - p) alpha s
 with p = sigmoid((s - E[s]) / sqrt(Var[s] + epsilon)), the moments taken over the batch while training and running
 averages of them afterwards.
 

@@ -1,6 +1,6 @@
 """How a user's interest evolves towards a candidate: the choices of the Deep Interest Evolution Network.
 
-Zhou et al., Deep Interest Evolution Network for Click-Through Rate Prediction, 2019, section "Interest Evolution
+Zhou et al., Deep Interest Evolution Network for Click-Through Rate Prediction, 2019, section "Interest Evolving
 Layer": a second GRU runs over the states of the first, and the attention of the candidate to each step decides how
 much of the step it takes in. A step with attention 0 leaves the interest as it is: masked steps need no further mask,
 and an empty history ends at zero.

@@ -34,8 +34,8 @@ class HistoryStatistics(nn.Module):
     """A user's continuous features after each step, normalised: history length, mean rating given, mean residual of
     all steps and of the last ones, and mean expectation (does the user watch what everyone likes?).
 
-    The means and deviations are fixed: those of MovieLens-1M's training period, rounded. A user without a history has
-    zeros, which is close to the average.
+    The means and deviations are fixed: round figures, set by judgement for ratings of 1 to 5, that bring the statistics
+    to about unit size. A user without a history has zeros, which is close to the average.
     """
 
     mean_S: Tensor
