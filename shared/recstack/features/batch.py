@@ -12,6 +12,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+NUM_RATING_IDS = 6
+"""Ratings as vocabulary ids: 0 for none, and 1 to 5."""
+
 
 @dataclass(frozen=True, slots=True)
 class History:

@@ -20,21 +20,19 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from recstack.errors import InvalidRequestError
-from recstack.features.batch import UserBatch
+from recstack.features.batch import NUM_RATING_IDS, UserBatch
 from recstack.features.catalogue import ItemTable
 from recstack.features.schema import PROFILE_SIZES
 from recstack.models.asymmetric_svd import AsymmetricSVD
+from recstack.models.config_checks import check_names, check_positive, check_shares, check_sizes
 from recstack.models.evolution import GRU
 from recstack.models.head import Head
 from recstack.models.interest import InterestEvolution
-from recstack.models.item_features import ItemFeatures, check_sequences
+from recstack.models.item_features import SEQUENCES, ItemFeatures
 from recstack.models.layers import embedding
 from recstack.models.neighbours import Neighbours
 from recstack.models.opinions import NUM_STATISTICS, HistoryStatistics, Residuals
 from recstack.models.ranker import Ranker
-
-NUM_RATING_IDS = 6
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -65,17 +63,14 @@ class DIENConfig:
     max_history: int = 200
 
     def __post_init__(self) -> None:
-        check_sequences(self.sequences)
-        for name in (
+        check_names(self, "sequences", SEQUENCES)
+        check_positive(
+            self,
             "num_items", "movie_dim", "genre_dim", "year_dim", "rating_dim", "profile_dim", "hidden",
             "attention_hidden", "evolution_steps", "memory_dim", "neighbour_heads", "neighbour_dim", "max_history",
-        ):  # fmt: skip
-            if getattr(self, name) < 1:
-                raise InvalidRequestError(f"{name} is {getattr(self, name)}; it must be 1 or more")
-        if not self.mlp or min(self.mlp) < 1:
-            raise InvalidRequestError(f"mlp is {self.mlp}; give one or more layer sizes of 1 or more")
-        if not 0 <= self.dropout < 1:
-            raise InvalidRequestError(f"dropout is {self.dropout}; it must be at least 0 and below 1")
+        )  # fmt: skip
+        check_sizes(self, "mlp")
+        check_shares(self, "dropout")
 
     @property
     def item_dims(self) -> dict[str, int]:
@@ -184,7 +179,7 @@ class DIEN(Ranker):
         return logits.view(match_BN.shape) + match_BN + candidates_BNE[..., -1]
 
     def auxiliary_logits(self, state: UserState, candidates_BNE: Tensor, visible_BN: Tensor) -> Tensor:
-        """Logits [B, N] from the extracted interest alone, for the auxiliary loss (Zhou et al., 2019, equation 6).
+        """Logits [B, N] from the extracted interest alone, for the auxiliary loss (Zhou et al., 2019).
 
         The GRU's state before an event must tell whether the event was liked. Negatives are the events that were
         not: where ratings are given there is no need to sample them.

@@ -15,13 +15,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from recstack.errors import InvalidRequestError
 from recstack.features.batch import UserBatch
 from recstack.features.catalogue import ItemTable
 from recstack.features.schema import PROFILE_SIZES
+from recstack.models.config_checks import check_names, check_sizes
 from recstack.models.dien import last_step
 from recstack.models.evolution import GRU
-from recstack.models.item_features import ItemFeatures, check_sequences
+from recstack.models.item_features import SEQUENCES, ItemFeatures
 from recstack.models.layers import embedding
 from recstack.models.ranker import Ranker
 
@@ -49,11 +49,9 @@ class NotebookDIENConfig:
     max_history: int = 100
 
     def __post_init__(self) -> None:
-        check_sequences(self.sequences)
-        if not set(self.profile) <= set(PROFILE_SIZES):
-            raise InvalidRequestError(f"profile is {self.profile}; name some of {tuple(PROFILE_SIZES)}")
-        if not self.mlp or min(self.mlp) < 1:
-            raise InvalidRequestError(f"mlp is {self.mlp}; give one or more layer sizes of 1 or more")
+        check_names(self, "sequences", SEQUENCES)
+        check_names(self, "profile", tuple(PROFILE_SIZES))
+        check_sizes(self, "mlp")
 
     @property
     def item_dims(self) -> dict[str, int]:

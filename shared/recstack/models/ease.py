@@ -19,6 +19,7 @@ from recstack.errors import InvalidRequestError
 from recstack.features.batch import UserBatch
 from recstack.features.catalogue import ItemTable
 from recstack.features.schema import LIKED_FROM
+from recstack.models.config_checks import check_positive
 from recstack.models.layers import take_steps
 from recstack.models.ranker import Ranker
 
@@ -43,7 +44,8 @@ def item_weights(likes_UI: csr_matrix, regularisation: float) -> Tensor:
     gram_II = (likes_UI.T @ likes_UI).toarray().astype(np.float64)
     gram_II[np.diag_indices(items)] += regularisation
     inverse_II = torch.linalg.inv(torch.from_numpy(gram_II))
-    return (-inverse_II / inverse_II.diagonal()).fill_diagonal_(0.0).float()
+    weights_II: Tensor = -inverse_II / inverse_II.diagonal()
+    return weights_II.fill_diagonal_(0.0).float()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -55,9 +57,7 @@ class EASEConfig:
     max_history: int = 200
 
     def __post_init__(self) -> None:
-        for name in ("num_items", "rank", "max_history"):
-            if getattr(self, name) < 1:
-                raise InvalidRequestError(f"{name} is {getattr(self, name)}; it must be 1 or more")
+        check_positive(self, "num_items", "rank", "max_history")
 
 
 class EASE(Ranker):

@@ -16,13 +16,34 @@ EXACT_DISTANCES = 8
 FURTHEST_DISTANCE = 512
 
 
-def embedding(size: int, dim: int) -> nn.Embedding:
-    """An embedding whose row 0 ("unknown") starts at zero: an unknown value says nothing until that is learnt."""
-    table = nn.Embedding(size, dim)
-    nn.init.normal_(table.weight, std=EMBEDDING_STD)
-    with torch.no_grad():
-        table.weight[0] = 0.0
+def embedding(size: int, dim: int, padding_idx: int | None = None) -> nn.Embedding:
+    """An embedding whose row 0 ("unknown") starts at zero: an unknown value says nothing until that is learnt.
+
+    padding_idx: 0 where row 0 is padding, which stays at zero.
+    """
+    table = nn.Embedding(size, dim, padding_idx)
+    start_small(table.weight)
     return table
+
+
+@torch.no_grad()
+def start_small(weight: Tensor) -> None:
+    """Fill a table with small random values, and row 0 with zeros."""
+    nn.init.normal_(weight, std=EMBEDDING_STD)
+    weight[0] = 0.0
+
+
+class GenreEmbedding(nn.Embedding):
+    """The mean embedding of each item's genres: ids [I, G], 0 = padding, to [I, D]; zeros for an item without any."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__(len(GENRES) + 1, dim, padding_idx=0)
+        start_small(self.weight)
+
+    def forward(self, genres_IG: Tensor) -> Tensor:
+        """[I, D] means over the genres that are given."""
+        given_I1 = (genres_IG > 0).sum(1, keepdim=True).clamp(min=1)
+        return super().forward(genres_IG).sum(1) / given_I1
 
 
 class ItemEmbedding(nn.Module):
@@ -36,8 +57,7 @@ class ItemEmbedding(nn.Module):
         super().__init__()
         self.id_dropout = id_dropout
         self.id = embedding(num_items + 1, dim)
-        self.genre = embedding(len(GENRES) + 1, dim)
-        self.genre.padding_idx = 0  # genres are summed, so padding must stay at zero
+        self.genre = GenreEmbedding(dim)
         self.year = embedding(NUM_YEAR_BUCKETS, dim)
 
     def forward(self, table: ItemTable) -> Tensor:
@@ -54,8 +74,7 @@ class ItemEmbedding(nn.Module):
 
     def features(self, table: ItemTable) -> Tensor:
         """[N, D] of genres and year."""
-        given_N1 = (table.genres > 0).sum(1, keepdim=True).clamp(min=1)
-        genres_ND: Tensor = self.genre(table.genres).sum(1) / given_N1
+        genres_ND: Tensor = self.genre(table.genres)
         years_ND: Tensor = self.year(table.year_bucket)
         return genres_ND + years_ND
 

@@ -5,6 +5,7 @@ from typing import Literal
 
 from recstack.errors import InvalidRequestError
 from recstack.features.schema import PROFILE_SIZES
+from recstack.models.config_checks import check_names, check_positive, check_shares, check_sizes
 
 MODALITIES = ("genres", "year", "title", "poster")
 """What may be known of an item."""
@@ -42,20 +43,13 @@ class MultimodalConfig:
     def __post_init__(self) -> None:
         if self.form not in ("notebook", "full"):
             raise InvalidRequestError(f"form is {self.form!r}; choose notebook or full")
-        for name, known in (("modalities", MODALITIES), ("profile", tuple(PROFILE_SIZES))):
-            given = getattr(self, name)
-            if not given or len(set(given)) < len(given) or not set(given) <= set(known):
-                raise InvalidRequestError(f"{name} is {given}; name one or more of {known}, each once")
-        for name in (
-            "num_items", "word_dim", "filters", "genre_dim", "year_dim", "profile_dim", "vector_dim", "hidden",
-        ):  # fmt: skip
-            if getattr(self, name) < 1:
-                raise InvalidRequestError(f"{name} is {getattr(self, name)}; it must be 1 or more")
-        for name in ("widths", "channels"):
-            if not getattr(self, name) or min(getattr(self, name)) < 1:
-                raise InvalidRequestError(f"{name} is {getattr(self, name)}; give one or more sizes of 1 or more")
-        if not 0 <= self.dropout < 1:
-            raise InvalidRequestError(f"dropout is {self.dropout}; it must be at least 0 and below 1")
+        check_names(self, "modalities", MODALITIES)
+        check_names(self, "profile", tuple(PROFILE_SIZES))
+        check_positive(
+            self, "num_items", "word_dim", "filters", "genre_dim", "year_dim", "profile_dim", "vector_dim", "hidden"
+        )
+        check_sizes(self, "widths", "channels")
+        check_shares(self, "dropout")
         if self.leniency_prior <= 0:
             raise InvalidRequestError(f"leniency_prior is {self.leniency_prior}; it must be above 0")
         if self.max_history < 0 or (self.max_history > 0 and self.form == "notebook"):

@@ -13,8 +13,8 @@ from torch.nn import functional
 
 from recstack.features.catalogue import NUM_YEAR_BUCKETS
 from recstack.features.content import FIRST_WORD, ItemContent
-from recstack.features.schema import AGE_BANDS, GENRES, NUM_OCCUPATIONS, PROFILE_SIZES
-from recstack.models.layers import embedding
+from recstack.features.schema import AGE_BANDS, NUM_OCCUPATIONS, PROFILE_SIZES
+from recstack.models.layers import GenreEmbedding, embedding
 from recstack.models.multimodal_config import MultimodalConfig
 from recstack.models.poster_cnn import PosterCNN
 from recstack.models.ranker import MAX_RATING
@@ -106,8 +106,8 @@ class NotebookItemTower(nn.Module):
 class ItemTower(nn.Module):
     """An MLP on genres and year, plus what title and poster add: the item's vector, its offset the last column.
 
-    Titles and posters say little of an item that has not been seen, and a deep layer over them learns the seen items by
-    heart. They are therefore added linearly, under penalties that make a ridge regression of it (see `penalties`): a
+    Titles and posters say little of an item that has not been seen, and deep layers over them predicted unseen items
+    worse. They are therefore added linearly, under penalties that make a ridge regression of it (see `penalties`): a
     word moves predictions as far as there is evidence for it.
     """
 
@@ -206,9 +206,7 @@ def _encoder(name: str, config: MultimodalConfig) -> tuple[nn.Module, int]:
     """The encoder of a modality and how many features it gives."""
     match name:
         case "genres":
-            genres = embedding(len(GENRES) + 1, config.genre_dim)
-            genres.padding_idx = 0  # genres are summed, so padding must stay at zero
-            return genres, config.genre_dim
+            return GenreEmbedding(config.genre_dim), config.genre_dim
         case "year":
             return embedding(NUM_YEAR_BUCKETS, config.year_dim), config.year_dim
         case "title":
@@ -224,9 +222,7 @@ def _features(name: str, encoder: nn.Module, content: ItemContent) -> tuple[Tens
     """Features [I, F] of a modality, and which items have it [I]."""
     match name:
         case "genres":
-            given_IG = content.table.genres > 0
-            pooled_IF = encoder(content.table.genres).sum(1) / given_IG.sum(1, keepdim=True).clamp(min=1)
-            return pooled_IF, given_IG.any(1)
+            return encoder(content.table.genres), (content.table.genres > 0).any(1)
         case "year":
             return encoder(content.table.year_bucket), content.table.year_bucket > 0
         case "title":

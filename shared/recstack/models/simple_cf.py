@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from recstack.errors import InvalidRequestError
 from recstack.features.batch import UserBatch
 from recstack.features.catalogue import ItemTable
+from recstack.models.config_checks import check_positive
 from recstack.models.ranker import Prediction, Ranker
 
 TABLES = ("user_embeddings", "item_embeddings")
@@ -38,9 +39,7 @@ class SimpleCFConfig:
     init_arguments: Mapping[str, float] = field(default_factory=lambda: {"mean": 0.0, "std": 0.1})
 
     def __post_init__(self) -> None:
-        for name in ("num_users", "num_items", "factors"):
-            if getattr(self, name) < 1:
-                raise InvalidRequestError(f"{name} is {getattr(self, name)}; it must be 1 or more")
+        check_positive(self, "num_users", "num_items", "factors")
         if not (self.init.endswith("_") and not self.init.startswith("_") and hasattr(nn.init, self.init)):
             raise InvalidRequestError(
                 f"init is {self.init!r}; it must name a function of torch.nn.init, such as normal_ or xavier_uniform_"

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from recstack.models.layers import EMBEDDING_STD
+from recstack.models.layers import embedding
 
 
 class TextCNN(nn.Module):
@@ -20,10 +20,7 @@ class TextCNN(nn.Module):
     def __init__(self, vocabulary_size: int, dim: int, widths: Sequence[int], filters: int) -> None:
         super().__init__()
         self.out_features = filters * len(widths)
-        self.words = nn.Embedding(vocabulary_size, dim, padding_idx=0)
-        nn.init.normal_(self.words.weight, std=EMBEDDING_STD)
-        with torch.no_grad():
-            self.words.weight[0] = 0.0
+        self.words = embedding(vocabulary_size, dim, padding_idx=0)
         # Zeros on the right let a filter begin at every word, so that no text is too short for it.
         self.convolutions = nn.ModuleList(
             nn.Sequential(nn.ConstantPad1d((0, width - 1), 0.0), nn.Conv1d(dim, filters, width), nn.ReLU())

@@ -14,10 +14,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from recstack.errors import InvalidRequestError
 from recstack.features.batch import UserBatch
 from recstack.features.catalogue import ItemTable
 from recstack.features.demand import DEMAND_FEATURES
+from recstack.models.config_checks import check_positive
 from recstack.models.ranker import Ranker
 
 
@@ -29,8 +29,7 @@ class TrendConfig:
     max_history: int = 0
 
     def __post_init__(self) -> None:
-        if self.num_items < 1:
-            raise InvalidRequestError(f"num_items is {self.num_items}; it must be 1 or more")
+        check_positive(self, "num_items")
 
 
 class Trend(Ranker):

@@ -14,13 +14,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from recstack.errors import InvalidRequestError
-from recstack.features.batch import UserBatch
+from recstack.features.batch import NUM_RATING_IDS, UserBatch
 from recstack.features.catalogue import ItemTable
+from recstack.models.config_checks import check_heads, check_positive, check_shares
 from recstack.models.layers import AttentionBlock, ItemEmbedding, ProfileEmbedding, embedding, take_steps
 from recstack.models.retriever import Retriever
 
-NUM_RATING_IDS = 6
 FIRST_TEMPERATURE = 0.1
 
 
@@ -44,14 +43,9 @@ class TwoTowerConfig:
     max_history: int = 50
 
     def __post_init__(self) -> None:
-        for name in ("num_items", "vector_dim", "width", "heads", "blocks", "profile_dim", "max_history"):
-            if getattr(self, name) < 1:
-                raise InvalidRequestError(f"{name} is {getattr(self, name)}; it must be 1 or more")
-        if self.width % self.heads:
-            raise InvalidRequestError(f"width is {self.width}; it must be a multiple of heads, {self.heads}")
-        for name in ("dropout", "id_dropout"):
-            if not 0 <= getattr(self, name) < 1:
-                raise InvalidRequestError(f"{name} is {getattr(self, name)}; it must be at least 0 and below 1")
+        check_positive(self, "num_items", "vector_dim", "width", "heads", "blocks", "profile_dim", "max_history")
+        check_heads(self, "width")
+        check_shares(self, "dropout", "id_dropout")
 
 
 class TwoTower(Retriever):

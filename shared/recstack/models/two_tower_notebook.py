@@ -13,9 +13,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from recstack.errors import InvalidRequestError
 from recstack.features.batch import UserBatch
 from recstack.features.catalogue import ItemTable
+from recstack.models.config_checks import check_heads, check_positive, check_shares
 from recstack.models.layers import embedding
 from recstack.models.retriever import Retriever
 
@@ -36,13 +36,9 @@ class NotebookTwoTowerConfig:
     max_history: int = 50
 
     def __post_init__(self) -> None:
-        for name in ("num_users", "num_items", "vector_dim", "heads", "hidden", "max_history"):
-            if getattr(self, name) < 1:
-                raise InvalidRequestError(f"{name} is {getattr(self, name)}; it must be 1 or more")
-        if self.vector_dim % self.heads:
-            raise InvalidRequestError(f"vector_dim is {self.vector_dim}; it must be a multiple of heads, {self.heads}")
-        if not 0 <= self.user_dropout < 1:
-            raise InvalidRequestError(f"user_dropout is {self.user_dropout}; it must be at least 0 and below 1")
+        check_positive(self, "num_users", "num_items", "vector_dim", "heads", "hidden", "max_history")
+        check_heads(self, "vector_dim")
+        check_shares(self, "user_dropout")
 
 
 class NotebookTwoTower(Retriever):

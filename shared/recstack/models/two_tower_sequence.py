@@ -13,9 +13,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from recstack.errors import InvalidRequestError
 from recstack.features.batch import UserBatch
 from recstack.features.catalogue import ItemTable
+from recstack.models.config_checks import check_heads, check_positive, check_shares
 from recstack.models.layers import AttentionBlock, embedding
 from recstack.models.retriever import Retriever
 
@@ -35,13 +35,9 @@ class SequenceTwoTowerConfig:
     max_history: int = 200
 
     def __post_init__(self) -> None:
-        for name in ("num_items", "vector_dim", "heads", "blocks", "max_history"):
-            if getattr(self, name) < 1:
-                raise InvalidRequestError(f"{name} is {getattr(self, name)}; it must be 1 or more")
-        if self.vector_dim % self.heads:
-            raise InvalidRequestError(f"vector_dim is {self.vector_dim}; it must be a multiple of heads, {self.heads}")
-        if not 0 <= self.dropout < 1:
-            raise InvalidRequestError(f"dropout is {self.dropout}; it must be at least 0 and below 1")
+        check_positive(self, "num_items", "vector_dim", "heads", "blocks", "max_history")
+        check_heads(self, "vector_dim")
+        check_shares(self, "dropout")
 
 
 class SequenceTwoTower(Retriever):
