@@ -14,7 +14,7 @@ READY := $(VENV)/.ready
 STUBS := $(VENV)/.stubs
 PROTOS := $(shell find protos -name '*.proto')
 
-.PHONY: help setup protos demo up down train evaluate quality bench test lint types proto-lint lock format check clean
+.PHONY: help setup protos demo up down train evaluate quality bench bench-stream test lint types proto-lint lock format check clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -57,6 +57,9 @@ quality: setup ## Train and judge every model under every protocol, into docs/qu
 
 bench: setup ## Time Recommend(k=20) over 500 candidates, by stage; needs a trained bundle
 	$(BIN)/python -m tests.bench.recommend --ranking ray plain
+
+bench-stream: setup ## Train on 20 million rows streamed from Parquet, and print the memory it takes
+	$(BIN)/python -m tests.bench.streaming --out docs/benchmarks/streaming.json
 
 test: setup ## Run the tests (real Redis, real gRPC servers, real Ray Serve)
 	$(BIN)/pytest

@@ -14,12 +14,16 @@ from recstack.data import Dataset, resolve_dataset, temporal_rows, temporal_spli
 from recstack.errors import InvalidRequestError
 from services.trainer.publish import publish
 from services.trainer.ranker_choice import FUNNEL
+from services.trainer.streaming import train_streamed
 from services.trainer.training import Training, make_plan, run_plan, train_one, trainings_of
 
 DatasetOption = Annotated[
     str, typer.Option("--dataset", envvar="DATASET", help="auto, ml-1m or synthetic; auto takes what it finds.")
 ]
-DataPathOption = Annotated[Path | None, typer.Option("--data-path", help="Folder with MovieLens-1M's .dat files.")]
+DataPathOption = Annotated[
+    Path | None,
+    typer.Option("--data-path", help="A described dataset (docs/data.md), or .dat files as MovieLens-1M's."),
+]
 CF = "SimpleCF"
 ThreadsOption = Annotated[int, typer.Option(min=0, help="torch threads; 0 means one per core.")]
 
@@ -48,6 +52,12 @@ def train(
     workers: Annotated[int, typer.Option(min=1, help="Training processes that share each batch (Ray Train).")] = 1,
     run: Annotated[str, typer.Option(help="Name of the run; an interrupted run of that name goes on.")] = "",
     activate: Annotated[bool, typer.Option(help="Serve the new bundle at once.")] = True,
+    stream: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="PATH", help="A described dataset to stream, for what does not fit in memory: SimpleCF only."
+        ),
+    ] = None,
     factors: Annotated[int | None, typer.Option(min=1, help="Numbers per user and item.", rich_help_panel=CF)] = None,
     user_embeddings: Annotated[
         Path | None, typer.Option(help="Pretrained users: .npy, row 0 unknown, then by id.", rich_help_panel=CF)
@@ -84,11 +94,14 @@ def train(
         "init_arguments": _numbers("--init-argument", init_argument) if init or init_argument else None,
     }
     trainings = trainings_of(models or (), preset, {"simple_cf": simple_cf})
+    folder = settings.home / "runs" / (run or time.strftime("%Y%m%d-%H%M%S", time.gmtime()))
+    if stream is not None:
+        train_streamed(trainings, stream, folder, device=device, seed=seed, workers=workers, console=console)
+        return
     data = _load(dataset, data_path, settings.home, threads, console)
     store = BundleStore.of(settings)
     plan = make_plan(trainings, whole=not models, ranker=ranker, store=store, dataset=data)
     split = temporal_rows(temporal_split(data))
-    folder = settings.home / "runs" / (run or time.strftime("%Y%m%d-%H%M%S", time.gmtime()))
     console.print(f"Run folder: {folder} (goes on after an interruption with --run {folder.name})")
 
     def train_it(training: Training) -> tuple[Any, dict[str, float]]:
