@@ -37,7 +37,10 @@ BundleOption = Annotated[
 DatasetOption = Annotated[
     str, typer.Option("--dataset", envvar="DATASET", help="auto, ml-1m or synthetic; auto takes what it finds.")
 ]
-DataPathOption = Annotated[Path | None, typer.Option("--data-path", help="A described dataset (docs/data.md), or .dat files as MovieLens-1M's.")]
+DataPathOption = Annotated[
+    Path | None,
+    typer.Option("--data-path", help="A described dataset (docs/data.md), or .dat files as MovieLens-1M's."),
+]
 SequencesOption = Annotated[
     Path | None, typer.Option("--sequences", help="S1's leave-one-out file of 'user item' lines; found by itself.")
 ]
