@@ -3,6 +3,7 @@
 from dataclasses import replace
 from functools import partial
 
+from recstack.config import GatewaySettings
 from recstack.errors import InvalidRequestError
 from recstack.models.multimodal_config import MODALITIES
 from services.trainer.evaluation import anchors
@@ -197,18 +198,24 @@ F1 = Protocol(
     id="F1",
     title="The whole funnel: recall, rank, select",
     note="T1's users and truth. Recall brings 500 unseen items, an entrant orders them, its first 20 count. Ceiling: "
-    "the recall of all 500. Lift: NDCG@20 over that of recall's own order.",
+    "the recall of all 500. Lift: NDCG@20 over that of recall's own order. Sameness: mean genre similarity within "
+    "the 20.",
     metrics=(
         Metric("ndcg@20", "NDCG@20"),
         Metric("recall@20", "R@20"),
         Metric("ceiling", "ceiling"),
         Metric("lift", "lift"),
         Metric("coverage@20", "cov@20"),
+        Metric("sameness", "sameness", higher_is_better=False),
     ),
     entrants=lambda: (
         replace(funnel("dien:full"), needs=(("T1", "two_tower:full"), ("C1", "dien:full"))),
         replace(
             funnel("dien:full", "dcn:full"), needs=(("T1", "two_tower:full"), ("C1", "dien:full"), ("C1", "dcn:full"))
+        ),
+        replace(
+            funnel("dien:full", "dcn:full", diversity=GatewaySettings().diversity),
+            needs=(("T1", "two_tower:full"), ("C1", "dien:full"), ("C1", "dcn:full")),
         ),
         replace(ranker_alone("dien", "full"), needs=(("T1", "two_tower:full"), ("C1", "dien:full"))),
         replace(recall_order("full"), needs=(("T1", "two_tower:full"),)),
