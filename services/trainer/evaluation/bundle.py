@@ -13,6 +13,7 @@ from recstack.bundle import Bundle
 from recstack.bundle.manifest import ranker_folder
 from recstack.data.dataset import Dataset
 from recstack.errors import BundleError, InvalidRequestError
+from recstack.models.fused_retriever import FusedRetriever
 from recstack.models.rankers import load_item_vectors, load_ranker
 from recstack.models.retrievers import load_retriever
 from services.trainer.evaluation.bench import Bench
@@ -23,6 +24,10 @@ from services.trainer.evaluation.protocol import Protocol
 from services.trainer.evaluation.retrieval import two_tower_measurement
 from services.trainer.evaluation.splits import TEMPORAL
 from services.trainer.tasks.history_at import predict_rows
+
+
+FUNNEL_VOICES = frozenset(("two_tower", "ease", "trend"))
+"""Rankers of the funnel's blend that do not predict what a user thinks of a watched item: C1 does not judge them."""
 
 
 def bundle_protocols(bundle: Bundle, dataset: Dataset, protocols: Sequence[Protocol]) -> list[Protocol]:
@@ -37,8 +42,8 @@ def bundle_protocols(bundle: Bundle, dataset: Dataset, protocols: Sequence[Proto
             f"evaluate it with --dataset {trained_on}"
         )
     folder, weights = bundle.folder, bundle.manifest.rankers
-    judged = {name: {name: 1.0} for name in bundle.manifest.held_rankers}
-    if len(weights) > 1:
+    judged = {name: {name: 1.0} for name in bundle.manifest.held_rankers if name not in FUNNEL_VOICES}
+    if len(weights) > 1 and FUNNEL_VOICES.isdisjoint(weights):
         judged["blend"] = weights
     rankers = [
         _entrant(f"{name} of {version}", version, partial(_measure_rankers, folder, shares))
@@ -81,4 +86,8 @@ def _predictions(folder: Path, bench: Bench) -> NDArray[np.float32]:
 
 
 def _measure_retriever(folder: Path, bench: Bench, seed: int) -> Measurement:
-    return two_tower_measurement(load_retriever(folder / "retrieval"), bench)
+    model = load_retriever(folder / "retrieval")
+    if not isinstance(model, FusedRetriever):
+        return two_tower_measurement(model, bench)
+    note = "its two-tower alone: the demand in it is of the end of the data, which the test period is a part of"
+    return replace(two_tower_measurement(model.two_tower, bench), note=note)
