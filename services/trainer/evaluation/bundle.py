@@ -25,7 +25,6 @@ from services.trainer.evaluation.retrieval import two_tower_measurement
 from services.trainer.evaluation.splits import TEMPORAL
 from services.trainer.tasks.history_at import predict_rows
 
-
 FUNNEL_VOICES = frozenset(("two_tower", "ease", "trend"))
 """Rankers of the funnel's blend that do not predict what a user thinks of a watched item: C1 does not judge them."""
 
