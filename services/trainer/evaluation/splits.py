@@ -20,7 +20,7 @@ RANDOM_80, RANDOM_80_WITHOUT_3, RANDOM_90, RANDOM_75 = (
     "random-75-25",
 )
 
-VALIDATION_OF_RATINGS = 0.05
+VALIDATION_OF_RATINGS = 0.02
 """Share of all rows that R1 and R2 take from the published training part to choose on."""
 NEUTRAL_RATING = 3.0
 
