@@ -17,9 +17,10 @@ from torch import Tensor
 
 from recstack.data.dataset import Dataset, Events
 from recstack.data.sequences import UserSequences
-from recstack.features.batch import UserBatch, rating_ids
+from recstack.features.batch import UserBatch
 from recstack.features.schema import LIKED_FROM
 from services.trainer.fit import ALONE, Worker
+from services.trainer.tasks.laid_out import LaidOutEvents
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,9 +109,7 @@ class SegmentData:
         self.stride = max(1, max_history // 2)
         self.counts = np.diff(sequences.offsets)
         self._offsets = sequences.offsets
-        self._profiles = dataset.users.profiles()
-        self._items = events.item[by_user].astype(np.int64) + 1
-        self._ratings = rating_ids(events.rating[by_user])
+        self._events = LaidOutEvents.of(dataset, events, by_user)
         self._labels = liked(events.rating[by_user])
         self._prior = sequences.prior[by_user]
 
@@ -123,29 +122,14 @@ class SegmentData:
     ) -> SegmentBatch:
         """Segments of `user`'s events: history from `window_start`, targets from `first_target` to before `end`."""
         lengths = end - 1 - window_start
-        steps = np.arange(max(1, int(lengths.max())))
-        history, real = self._positions(user, window_start, steps, window_start + lengths)
-        targets, asked = self._positions(user, first_target, np.arange(int((end - first_target).max())), end)
+        within = first_target[:, None] + np.arange(int((end - first_target).max()))
+        asked = within < end[:, None]
+        targets = np.minimum(self._offsets[user][:, None] + within, len(self._events) - 1)
         visible = np.maximum(self._prior[targets] - window_start[:, None], 0)
-        users = UserBatch(
-            torch.from_numpy(self._profiles[user]),
-            torch.from_numpy(np.where(real, self._items[history], 0)),
-            torch.from_numpy(np.where(real, self._ratings[history], 0)),
-            torch.from_numpy(lengths),
-            torch.from_numpy(user + 1),
-        )
         return SegmentBatch(
-            users,
-            torch.from_numpy(np.where(asked, self._items[targets], 0)),
+            self._events.users(user, self._offsets[user] + window_start, lengths),
+            torch.from_numpy(np.where(asked, self._events.items[targets], 0)),
             torch.from_numpy(np.where(asked, visible, -1)),
             torch.from_numpy(self._labels[targets]),
             torch.from_numpy(asked.astype(np.float32)),
         )
-
-    def _positions(
-        self, user: NDArray[np.int64], start: NDArray[np.int64], steps: NDArray[np.int64], end: NDArray[np.int64]
-    ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-        """Rows of the steps from `start` on, and which of them lie before `end`."""
-        within = start[:, None] + steps
-        rows = self._offsets[user][:, None] + within
-        return np.minimum(rows, len(self._items) - 1), within < end[:, None]

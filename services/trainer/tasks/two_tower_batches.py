@@ -13,9 +13,10 @@ from torch import Tensor
 
 from recstack.data.dataset import MS_PER_DAY, Dataset
 from recstack.data.sequences import UserSequences
-from recstack.features.batch import UserBatch, rating_ids
+from recstack.features.batch import UserBatch
 from recstack.features.schema import LIKED_FROM
 from services.trainer.fit import ALONE, Worker
+from services.trainer.tasks.laid_out import LaidOutEvents
 
 NEVER = np.iinfo(np.int32).max
 
@@ -63,11 +64,10 @@ class RetrievalBatches:
     ) -> None:
         events = dataset.events
         self._num_items = len(dataset.items.ids)
-        self._profiles = dataset.users.profiles()
+        self._events = LaidOutEvents.of(dataset, events, sequences.events)
         self._offsets = sequences.offsets[:-1]
         self._counts = sequences.counts_before(before_ms)
-        self._items = events.item[sequences.events].astype(np.int64) + 1
-        self._ratings = events.rating[sequences.events]
+        self._liked = events.rating[sequences.events] >= LIKED_FROM
         age_days = (before_ms - events.timestamp_ms[sequences.events]) / MS_PER_DAY
         self._weights = np.exp2(-np.maximum(age_days, 0.0) / half_life_days).astype(np.float32)
         self._prior = sequences.prior[sequences.events]
@@ -95,11 +95,6 @@ class RetrievalBatches:
         share = worker.share(np.arange(len(users_B)))
         users_B, start_B, length_B, drawn_BP = users_B[share], start_B[share], length_B[share], drawn_BP[share]
         counts_B, offsets_B = self._counts[users_B], self._offsets[users_B]
-        steps_BL = np.arange(length_B.max())
-        inside_BL = steps_BL < length_B[:, None]
-        event_BL = np.where(inside_BL, (offsets_B + start_B)[:, None] + steps_BL, 0)
-        items_BL = np.where(inside_BL, self._items[event_BL], 0)
-        ratings_BL = np.where(inside_BL, rating_ids(self._ratings[event_BL]), 0)
 
         # Each prefix ends where an instant begins: ratings given in the same instant do not explain each other.
         moment_BP = self._prior[(offsets_B + start_B)[:, None] + drawn_BP]
@@ -107,13 +102,7 @@ class RetrievalBatches:
         visible_BP[:, 0] = 0  # one prefix is the empty history, that of a new user
         seen_at_BI, weight_BI = self._opinions(offsets_B, counts_B)
         return RetrievalBatch(
-            UserBatch(
-                torch.from_numpy(self._profiles[users_B]),
-                torch.from_numpy(items_BL),
-                torch.from_numpy(ratings_BL),
-                torch.from_numpy(length_B),
-                torch.from_numpy(users_B + 1),
-            ),
+            self._events.users(users_B, offsets_B + start_B, length_B),
             torch.from_numpy(start_B),
             torch.from_numpy(visible_BP),
             torch.from_numpy(seen_at_BI),
@@ -129,8 +118,8 @@ class RetrievalBatches:
         event = np.repeat(offsets_B, counts_B) + position
         seen_at_BI = np.full((len(counts_B), self._num_items + 1), NEVER, np.int32)
         # Written backwards, so that of several events with one item the first stays.
-        seen_at_BI[row[::-1], self._items[event][::-1]] = position[::-1]
+        seen_at_BI[row[::-1], self._events.items[event][::-1]] = position[::-1]
         weight_BI = np.zeros(seen_at_BI.shape, np.float32)
-        liked = self._ratings[event] >= LIKED_FROM
-        weight_BI[row[liked], self._items[event[liked]]] = self._weights[event[liked]]
+        liked = self._liked[event]
+        weight_BI[row[liked], self._events.items[event[liked]]] = self._weights[event[liked]]
         return seen_at_BI, weight_BI

@@ -13,8 +13,9 @@ from torch import Tensor
 
 from recstack.data.dataset import Dataset
 from recstack.data.sequences import UserSequences
-from recstack.features.batch import UserBatch, rating_ids
+from recstack.features.batch import UserBatch
 from services.trainer.fit import ALONE, Worker
+from services.trainer.tasks.laid_out import LaidOutEvents
 
 WINDOWS_PER_POOL = 2000
 """Windows among which those of like length are put together: enough for little padding, few enough for chance."""
@@ -36,19 +37,14 @@ class WindowBatch:
 
 
 class TrainingSequences:
-    """Each user's training events as item indices in time order.
-
-    offsets [U + 1] int64: where each user's begin in `items` and `ratings` [N] int64 (ids of the model's input).
-    """
+    """Each user's training events in time order. offsets [U + 1] int64: where each user's begin in `events`."""
 
     def __init__(self, dataset: Dataset, train: NDArray[np.int64]) -> None:
         events = dataset.events
         by_user = UserSequences.build(events, len(dataset.users.ids)).events
         rows = by_user[np.isin(by_user, train)]
-        self.profiles = dataset.users.profiles()
-        self.items = events.item[rows].astype(np.int64) + 1
-        self.ratings = rating_ids(events.rating[rows])
-        counts = np.bincount(events.user[rows], minlength=len(self.profiles))
+        self.events = LaidOutEvents.of(dataset, events, rows)
+        counts = np.bincount(events.user[rows], minlength=len(dataset.users.ids))
         self.offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
 
 
@@ -93,21 +89,14 @@ class WindowEpoch:
     def _batch(
         self, users_B: NDArray[np.int64], start_B: NDArray[np.int64], length_B: NDArray[np.int64]
     ) -> WindowBatch:
-        source, steps_P = self._sequences, np.arange(length_B.max() + 1)
-        event_BP = (source.offsets[users_B] + start_B)[:, None] + steps_P
+        events, first_B = self._sequences.events, self._sequences.offsets[users_B] + start_B
+        users = events.users(users_B, first_B, length_B)
+        steps_P = np.arange(users.items_BL.shape[1] + 1)
         has_target_BP = steps_P <= length_B[:, None]
         # A window's first state has all of the window before it to learn from only where a history begins.
         has_target_BP[:, 0] &= start_B == 0
-        targets_BP = np.where(has_target_BP, source.items[np.where(has_target_BP, event_BP, 0)], 0)
-        inside_BL = steps_P[:-1] < length_B[:, None]
-        event_BL = np.where(inside_BL, event_BP[:, :-1], 0)
-        users = UserBatch(
-            torch.from_numpy(source.profiles[users_B]),
-            torch.from_numpy(np.where(inside_BL, source.items[event_BL], 0)),
-            torch.from_numpy(np.where(inside_BL, source.ratings[event_BL], 0)),
-            torch.from_numpy(length_B),
-            torch.from_numpy(users_B + 1),
-        )
+        event_BP = np.where(has_target_BP, first_B[:, None] + steps_P, 0)
+        targets_BP = np.where(has_target_BP, events.items[event_BP], 0)
         return WindowBatch(users, torch.from_numpy(targets_BP))
 
 
