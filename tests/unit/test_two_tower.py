@@ -103,14 +103,6 @@ def test_the_order_of_events_counts() -> None:
     assert not torch.allclose(model.encode_users(batch, table), model.encode_users(backwards, table), atol=1e-4)
 
 
-def test_a_new_item_is_encoded_from_its_features_alone() -> None:
-    model, table = model_of(), random_table()
-    new = random_table(5)
-    vectors_ND = model.encode_new_items(new)
-    torch.testing.assert_close(vectors_ND[0], model.encode_items(table)[0])  # the unknown item has no features
-    assert not torch.allclose(vectors_ND[1], vectors_ND[2], atol=1e-3)
-
-
 def test_id_dropout_trains_the_unknown_item_and_is_off_when_served() -> None:
     model, table = model_of(replace(CONFIG, id_dropout=0.5, dropout=0.0)), random_table()
     torch.testing.assert_close(model.encode_items(table), model.encode_items(table))

@@ -50,12 +50,6 @@ class UserSequences:
         """Rows of all events of a user, oldest first."""
         return self.events[self.offsets[user] : self.offsets[user + 1]]
 
-    def history_of(self, user: int, before_ms: int, length: int) -> NDArray[np.int64]:
-        """Rows of the last `length` events of a user before an instant, oldest first."""
-        rows = self.of(user)
-        end = int(np.searchsorted(self.timestamp_ms[rows], before_ms, side="left"))
-        return rows[max(0, end - length) : end]
-
     def counts_before(self, before_ms: int) -> NDArray[np.int64]:
         """[U] int64: how many events each user has before an instant.
 

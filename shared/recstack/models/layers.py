@@ -49,8 +49,8 @@ class GenreEmbedding(nn.Embedding):
 class ItemEmbedding(nn.Module):
     """Id, genres (mean) and year of each item, summed to [I+1, D].
 
-    While training, an item is "unknown" with probability `id_dropout`: its id is replaced by row 0, so that an item
-    that nobody has seen yet gets a meaningful vector from its features alone.
+    While training, an item is "unknown" with probability `id_dropout`: its id is replaced by row 0, so that genres and
+    year learn to do without it.
     """
 
     def __init__(self, num_items: int, dim: int, id_dropout: float) -> None:
@@ -66,17 +66,8 @@ class ItemEmbedding(nn.Module):
         if self.training and self.id_dropout > 0:
             unknown_I = torch.rand(len(ids_ID), device=ids_ID.device) < self.id_dropout
             ids_ID = torch.where(unknown_I.unsqueeze(1), ids_ID[0], ids_ID)
-        return ids_ID + self.features(table)
-
-    def without_ids(self, table: ItemTable) -> Tensor:
-        """[N, D] for items that the model was not trained on, from their features and the "unknown" id."""
-        return self.id.weight[0] + self.features(table)
-
-    def features(self, table: ItemTable) -> Tensor:
-        """[N, D] of genres and year."""
-        genres_ND: Tensor = self.genre(table.genres)
-        years_ND: Tensor = self.year(table.year_bucket)
-        return genres_ND + years_ND
+        features_ID: Tensor = self.genre(table.genres) + self.year(table.year_bucket)
+        return ids_ID + features_ID
 
 
 class ProfileEmbedding(nn.Module):

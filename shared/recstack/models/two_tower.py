@@ -74,10 +74,6 @@ class TwoTower(Retriever):
         """Unit vectors [I+1, D] of the catalogue that the model was trained on; row 0 is the unknown item."""
         return functional.normalize(self.item_tower(self.item_inputs(table)), dim=-1)
 
-    def encode_new_items(self, table: ItemTable) -> Tensor:
-        """Unit vectors [N, D] of items that the model was not trained on, from their features alone."""
-        return functional.normalize(self.item_tower(self.item_inputs.without_ids(table)), dim=-1)
-
     def history_items(self, table: ItemTable) -> Tensor:
         """[I+1, W] the history's side of each item, from its id and its features."""
         history_items_IW: Tensor = self.history_inputs(table)
