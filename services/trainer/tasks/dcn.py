@@ -19,20 +19,18 @@ from torch.nn import functional
 
 from recstack.data.dataset import Dataset
 from recstack.data.splits import RowSplit
-from recstack.evaluation.ranking_metrics import auc, gauc, logloss
 from recstack.features.catalogue import ItemTable
 from recstack.features.schema import LIKED_FROM
 from recstack.models.dcn import DCN, DCNConfig
-from recstack.models.devices import resolve_device
+from recstack.models.devices import device_of, resolve_device
 from recstack.models.ranker import Prediction
 from services.trainer.fit import ALONE, Batches, FitConfig, FitResult, Loss, Worker, seed_everything, train
 from services.trainer.items import item_table
+from services.trainer.tasks.click_validation import click_metrics, spread
 from services.trainer.tasks.dcn_rows import ExampleBatch, RowEpoch, TrainingRows
 from services.trainer.tasks.history_at import events_at, predict_rows
+from services.trainer.tasks.item_means import smoothed_item_means
 from services.trainer.tasks.segments import SegmentBatch, SegmentData, SegmentEpoch, liked
-
-ITEM_PRIOR_ROWS = 20.0
-"""Rows at the overall mean that are added to each item's own when its starting bias is set."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,9 +39,9 @@ class DCNPreset:
 
     model: what DCNConfig gets beside the sizes of the data. user_ids: whether users are known by id. batch_rows: rows,
     or targets of segments, per step. cross_penalty: weight of the sum of squared cross weights in the mean loss.
-    user_dropout: share of rows whose user is made unknown. memory_folds:
-    parts of the training rows of which one is held out of the memories at a time.
-    validation_rows: rows of validation that are scored after each epoch, evenly spread.
+    user_dropout: share of rows whose user is made unknown. memory_folds: parts of the training rows of which one is
+    held out of the memories at a time. validation_rows: rows of validation that are scored after each epoch, evenly
+    spread.
     """
 
     fit: FitConfig
@@ -130,13 +128,13 @@ class DCNTask:
 
     def __init__(self, model: DCN, dataset: Dataset, split: RowSplit, preset: DCNPreset, seed: int) -> None:
         self.model = model
-        self._device = next(model.parameters()).device
+        self._device = device_of(model)
         self._table = item_table(dataset).to(self._device)
         self._preset = preset
         self._seed = seed
         self._dataset = dataset
         self._split = split
-        self._rows = split.validation[:: max(1, len(split.validation) // preset.validation_rows)]
+        self._rows = spread(split.validation, preset.validation_rows)
         self._rates = model.prediction is Prediction.RATING
         self.metric_name = "mse" if self._rates else "auc"
         self.lower_is_better = self._rates
@@ -154,15 +152,10 @@ class DCNTask:
     def validate(self) -> dict[str, float]:
         """Metrics on the validation rows, with inputs as served."""
         predicted = predict_rows(self.model, self._dataset, self._split, self._rows)
+        if not self._rates:
+            return click_metrics(self._dataset.events, self._rows, predicted)
         ratings = self._dataset.events.rating[self._rows]
-        if self._rates:
-            return {"mse": float(np.mean((predicted - ratings) ** 2)), "mae": float(np.mean(abs(predicted - ratings)))}
-        labels, users = liked(ratings), self._dataset.events.user[self._rows]
-        return {
-            "auc": auc(labels, predicted),
-            "gauc": gauc(users, labels, predicted),
-            "logloss": logloss(labels, predicted),
-        }
+        return {"mse": float(np.mean((predicted - ratings) ** 2)), "mae": float(np.mean(abs(predicted - ratings)))}
 
     def _loss(self, scores: Tensor, ratings: Tensor, labels: Tensor, weights: Tensor) -> Loss:
         if self._rates:
@@ -277,9 +270,7 @@ def set_item_bias(model: DCN, dataset: Dataset, split: RowSplit) -> None:
         return
     events = events_at(dataset, split.train)
     rates = model.prediction is Prediction.RATING
-    values: NDArray[np.float32] = events.rating if rates else liked(events.rating)
-    items, size = events.item.astype(np.int64) + 1, model.config.num_items + 1
-    total = np.bincount(items, weights=values, minlength=size) + ITEM_PRIOR_ROWS * values.mean()
-    mean = torch.from_numpy(total / (np.bincount(items, minlength=size) + ITEM_PRIOR_ROWS))
+    values = events.rating if rates else liked(events.rating)
+    mean = smoothed_item_means(events, values, model.config.num_items, values.mean())
     with torch.no_grad():
         model.item_bias.copy_(mean if rates else torch.logit(mean, eps=1e-3))

@@ -14,9 +14,10 @@ from torch import Tensor
 from recstack.data.dataset import Dataset
 from recstack.data.sequences import UserSequences
 from recstack.data.splits import RowSplit
-from recstack.features.batch import UserBatch, rating_ids
+from recstack.features.batch import UserBatch
 from services.trainer.fit import ALONE, Worker
 from services.trainer.tasks.history_at import HistoryAt, events_at
+from services.trainer.tasks.laid_out import LaidOutEvents
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,10 +50,9 @@ class TrainingRows:
         events = events_at(dataset, split.train)
         by_user = UserSequences.build(events, len(dataset.users.ids))
         order = by_user.events
+        self._events = LaidOutEvents.of(dataset, events, order)
         self.users = events.user[order].astype(np.int64) + 1
-        self.items = events.item[order].astype(np.int64) + 1
-        self.rating_ids = rating_ids(events.rating[order])
-        self._profiles = dataset.users.profiles()
+        self.items, self.rating_ids = self._events.items, self._events.rating_ids
         self._starts = by_user.offsets[self.users - 1]
         self._seen = HistoryAt(dataset, split).ends(split.train[order])
         self._max_history = max_history
@@ -63,16 +63,8 @@ class TrainingRows:
     def gather(self, rows: NDArray[np.int64], remembered: NDArray[np.int64]) -> ExampleBatch:
         """Rows of this layout as a batch."""
         lengths = np.minimum(self._seen[rows], self._max_history)
-        steps = np.arange(max(1, int(lengths.max(initial=0))))
         first = self._starts[rows] + self._seen[rows] - lengths
-        history, real = np.minimum(first[:, None] + steps, len(self) - 1), steps < lengths[:, None]
-        users = UserBatch(
-            torch.from_numpy(self._profiles[self.users[rows] - 1]),
-            torch.from_numpy(np.where(real, self.items[history], 0)),
-            torch.from_numpy(np.where(real, self.rating_ids[history], 0)),
-            torch.from_numpy(lengths),
-            torch.from_numpy(self.users[rows]),
-        )
+        users = self._events.users(self.users[rows] - 1, first, lengths)
         items_B, rating_ids_B = torch.from_numpy(self.items[rows]), torch.from_numpy(self.rating_ids[rows])
         return ExampleBatch(users, items_B, rating_ids_B, remembered)
 

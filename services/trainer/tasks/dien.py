@@ -7,25 +7,21 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from rich.console import Console
 from torch import Tensor, nn
 
 from recstack.data.dataset import Dataset, Events
 from recstack.data.splits import RowSplit
-from recstack.evaluation.ranking_metrics import auc, gauc, logloss
-from recstack.models.devices import resolve_device
+from recstack.models.devices import device_of, resolve_device
 from recstack.models.dien import DIEN, DIENConfig
 from recstack.models.dien_notebook import NotebookDIEN, NotebookDIENConfig
 from recstack.models.ranker import Ranker
 from services.trainer.fit import ALONE, FitConfig, FitResult, Loss, Worker, seed_everything, train
 from services.trainer.items import item_table
+from services.trainer.tasks.click_validation import click_metrics, spread
 from services.trainer.tasks.history_at import events_at, predict_rows
+from services.trainer.tasks.item_means import smoothed_item_means
 from services.trainer.tasks.segments import SegmentBatch, SegmentData, SegmentEpoch, liked
-
-ITEM_PRIOR_ROWS = 20.0
-"""Rows at the overall like rate that are added to each item's own when its starting bias is set."""
-
 
 SIZED_LATER = DIENConfig(num_items=1)
 MODELS: dict[type, type[Ranker]] = {DIENConfig: DIEN, NotebookDIENConfig: NotebookDIEN}
@@ -71,16 +67,14 @@ class DIENTask:
 
     def __init__(self, model: Ranker, dataset: Dataset, split: RowSplit, preset: DIENPreset, seed: int) -> None:
         self.model = model
-        self._device = next(model.parameters()).device
+        self._device = device_of(model)
         self._table = item_table(dataset).to(self._device)
         self._preset = preset
         self._seed = seed
         self._segments = SegmentData(dataset, events_at(dataset, split.train), model.config.max_history)
         self._dataset = dataset
         self._split = split
-        self._rows = split.validation[:: max(1, len(split.validation) // preset.validation_rows)]
-        self._users = dataset.events.user[self._rows]
-        self._labels = liked(dataset.events.rating[self._rows])
+        self._rows = spread(split.validation, preset.validation_rows)
 
     def identity(self) -> Mapping[str, object]:
         """Model, data and sampling of this run."""
@@ -115,11 +109,7 @@ class DIENTask:
     def validate(self) -> dict[str, float]:
         """AUC, GAUC and log loss on the validation rows, with inputs as served."""
         probabilities = predict_rows(self.model, self._dataset, self._split, self._rows)
-        return {
-            "auc": auc(self._labels, probabilities),
-            "gauc": gauc(self._users, self._labels, probabilities),
-            "logloss": logloss(self._labels, probabilities),
-        }
+        return click_metrics(self._dataset.events, self._rows, probabilities)
 
 
 def train_dien(
@@ -147,14 +137,10 @@ def train_dien(
 
 def set_item_bias(model: DIEN, events: Events) -> None:
     """Start each item's bias at the logit of its smoothed like rate in `events`; unknown items at the overall one."""
-    items = events.item.astype(np.int64) + 1
-    labels: NDArray[np.float32] = liked(events.rating)
-    size = model.config.num_items + 1
-    prior = float(np.clip(labels.mean(), 1e-3, 1 - 1e-3))
-    likes = np.bincount(items, weights=labels, minlength=size) + ITEM_PRIOR_ROWS * prior
-    rate = torch.from_numpy(likes / (np.bincount(items, minlength=size) + ITEM_PRIOR_ROWS))
+    labels = liked(events.rating)
+    overall = float(np.clip(labels.mean(), 1e-3, 1 - 1e-3))
     with torch.no_grad():
-        model.item_bias.copy_(torch.logit(rate))
+        model.item_bias.copy_(torch.logit(smoothed_item_means(events, labels, model.config.num_items, overall)))
 
 
 def _log_loss(logits_BT: Tensor, batch: SegmentBatch) -> Tensor:
