@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from recstack.models.devices import device_of
 from recstack.revision import git_revision
 
 
@@ -18,7 +19,7 @@ def write_text(path: Path, text: str) -> None:
 
 def environment(model: nn.Module, workers: int) -> dict[str, object]:
     """What a run's figures depend on beside its configuration: code, versions, machine."""
-    device = next(model.parameters()).device
+    device = device_of(model)
     return {
         "git_revision": git_revision(),
         "python": platform.python_version(),

@@ -19,6 +19,7 @@ from recstack.errors import InvalidRequestError
 from recstack.features.batch import UserBatch
 from recstack.features.catalogue import NUM_YEAR_BUCKETS, ItemTable
 from recstack.features.schema import GENRES, MAX_GENRES, PROFILE_SIZES
+from recstack.models.config_checks import check_names, check_positive, check_shares, check_sizes
 from recstack.models.cross_layers import MatrixCross, MixtureCross, VectorCross
 from recstack.models.history_memory import HistoryMemory, Remembered
 from recstack.models.layers import embedding
@@ -65,12 +66,10 @@ class DCNConfig:
     dropout: float = 0.0
 
     def __post_init__(self) -> None:
-        unknown = [name for name in self.profile if name not in PROFILE_SIZES]
-        if unknown:
-            raise InvalidRequestError(f"profile is {self.profile}; choose from {tuple(PROFILE_SIZES)}")
-        for name in ("num_items", "embedding_dim", "cross_layers", "cross_rank", "cross_experts"):
-            if getattr(self, name) < 1:
-                raise InvalidRequestError(f"{name} is {getattr(self, name)}; it must be 1 or more")
+        check_names(self, "profile", tuple(PROFILE_SIZES))
+        check_positive(self, "num_items", "embedding_dim", "cross_layers", "cross_rank", "cross_experts")
+        check_sizes(self, "deep")
+        check_shares(self, "dropout", "id_dropout")
         if self.pooling == "average" and (self.id_dim or self.half_lives):
             raise InvalidRequestError(
                 "pooling 'average' knows profile and item features only; use 'concat' with others"
@@ -86,11 +85,6 @@ class DCNConfig:
                 f"half_lives is {self.half_lives}, max_history {self.max_history}, id_dim {self.id_dim}; a history "
                 "needs all three, and without one neither half_lives nor max_history is given"
             )
-        if not self.deep or min(self.deep) < 1:
-            raise InvalidRequestError(f"deep is {self.deep}; give one or more layer sizes of 1 or more")
-        for name in ("dropout", "id_dropout"):
-            if not 0 <= getattr(self, name) < 1:
-                raise InvalidRequestError(f"{name} is {getattr(self, name)}; it must be at least 0 and below 1")
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,11 +11,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-STARTING_OPINIONS = (0.6, 0.0, 0.1, 0.35, 0.8, 1.0)
-"""What rating ids 0 (none) to 5 say at first, as the probability of a like; learnt from there."""
-
-RESIDUAL_SCALE = 2.0
-"""Brings residuals of probabilities, typically +-0.5, to unit size; learning is visibly slower without it."""
+from recstack.features.batch import NUM_RATING_IDS
+from recstack.models.opinions import RESIDUAL_SCALE, STARTING_OPINIONS
 
 PRIOR_STEPS = 3.0
 """Steps without a deviation that are added to the seen ones before residuals are averaged."""
@@ -39,7 +36,7 @@ class HistoryMemory(nn.Module):
     def __init__(self, half_lives: tuple[float, ...], ratings: bool) -> None:
         super().__init__()
         self.ratings = ratings
-        opinions = torch.arange(6.0) if ratings else torch.tensor(STARTING_OPINIONS)
+        opinions = torch.arange(float(NUM_RATING_IDS)) if ratings else torch.tensor(STARTING_OPINIONS)
         self.opinion = nn.Parameter(opinions)
         decays = [2 ** (-1 / half_life) if half_life else 1.0 for half_life in half_lives]
         self.register_buffer("log_decay_K", torch.tensor(decays).log(), persistent=False)

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from recstack.features.batch import UserBatch
 from recstack.features.catalogue import ItemTable
 from recstack.features.content import ItemContent
+from recstack.models.devices import device_of
 from recstack.models.multimodal_config import MultimodalConfig
 from recstack.models.multimodal_towers import (
     ItemTower,
@@ -98,7 +99,7 @@ class Multimodal(Ranker):
 @torch.no_grad()
 def encode_content(model: Multimodal, content: ItemContent) -> Tensor:
     """Item vectors [I+1, E] of a whole catalogue, in parts, so that memory does not grow with its posters."""
-    device = next(model.parameters()).device
+    device = device_of(model)
     parts = []
     for start in range(0, len(content), ITEMS_PER_ENCODING):
         part = content.rows(torch.arange(start, min(start + ITEMS_PER_ENCODING, len(content)))).to(device)

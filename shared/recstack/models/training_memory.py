@@ -21,9 +21,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from recstack.features.batch import NUM_RATING_IDS
 from recstack.models.layers import embedding
 
-NUM_RATING_IDS = 6
 STATS = 2
 """Numbers beside the units: how far above the others' means the owner's ratings are, and how many they are."""
 PRIOR_ROWS = 4.0
