@@ -23,6 +23,7 @@ def redis_url(redis_server: RedisServer) -> str:
         client.flushall()
     return redis_server.url
 
+
 # No test asserts a time: on a busy machine one example may take long.
 settings.register_profile("recstack", deadline=None)
 settings.load_profile("recstack")

@@ -2,8 +2,6 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from recstack.api.common.v1.common_pb2 import (
     FEATURE_STATUS_MISSING,
