@@ -6,7 +6,7 @@ from recstack.models.dice import EPSILON, Dice
 
 
 def by_formula(rows: torch.Tensor, mean: torch.Tensor, variance: torch.Tensor, alpha: float) -> torch.Tensor:
-    """Zhou et al., 2018, equation 3."""
+    """Dice as Zhou et al., 2018, define it."""
     p = torch.sigmoid((rows - mean) / (variance + EPSILON).sqrt())
     return p * rows + (1 - p) * alpha * rows
 
