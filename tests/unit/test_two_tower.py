@@ -123,3 +123,16 @@ def test_distance_buckets_are_exact_nearby_and_never_fall() -> None:
 def test_impossible_sizes_are_refused(bad: dict[str, float]) -> None:
     with pytest.raises(InvalidRequestError, match=next(iter(bad))):
         replace(CONFIG, **bad)  # type: ignore[arg-type]
+
+
+def test_items_without_training_events_get_their_vector_from_their_features_alone() -> None:
+    model, table = model_of(), random_table()
+    table.genres[5], table.year_bucket[5] = table.genres[3], table.year_bucket[3]
+    before_ID = model.encode_items(table)
+    trained_I = torch.ones(NUM_ITEMS + 1, dtype=torch.bool)
+    trained_I[[3, 5]] = False
+    model.generalise(trained_I)
+    after_ID = model.encode_items(table)
+    torch.testing.assert_close(after_ID[3], after_ID[5])
+    assert not torch.allclose(before_ID[3], before_ID[5])
+    torch.testing.assert_close(after_ID[trained_I], before_ID[trained_I])

@@ -98,6 +98,15 @@ class TwoTower(Retriever):
         joined = torch.cat([history_BPW, profile_BPW], dim=2)
         return functional.normalize(self.user_tower(joined), dim=-1)
 
+    @torch.no_grad()
+    def generalise(self, trained_I: Tensor) -> None:
+        """Give items that training had no event of the unknown id, so that their features alone make their vectors.
+
+        trained_I: bool [I+1]. Without it they would keep a random start that training pushed about as a negative.
+        """
+        for inputs in (self.item_inputs, self.history_inputs):
+            inputs.id.weight[~trained_I] = inputs.id.weight[0]
+
     @property
     def item_embeddings(self) -> Tensor:
         """[I+1, W] the item tower's id table, the convention of all models with one."""
