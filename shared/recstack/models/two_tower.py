@@ -105,7 +105,7 @@ class TwoTower(Retriever):
         trained_I: bool [I+1]. Without it they would keep a random start that training pushed about as a negative.
         """
         for inputs in (self.item_inputs, self.history_inputs):
-            inputs.id.weight[~trained_I] = inputs.id.weight[0]
+            inputs.id.weight[~trained_I] = inputs.id.weight[0].clone()
 
     @property
     def item_embeddings(self) -> Tensor:
