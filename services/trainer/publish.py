@@ -60,7 +60,7 @@ def write_bundle(folder: Path, dataset: Dataset, models: Models) -> None:
     save_retriever(models.retriever, folder / RETRIEVAL)
     with torch.inference_mode():
         vectors = models.retriever.encode_items(catalogue.item_table())[1:].float().numpy()
-        alike = models.retriever.similar_items(catalogue.item_table())[1:].float().numpy()
+        alike = models.retriever.similar_items(catalogue.item_table(), _known(dataset))[1:].float().numpy()
     np.save(folder / RETRIEVAL / "item_vectors.npy", vectors)
     save_index(build_index(unit_vectors(vectors)), folder / RETRIEVAL / "index.faiss")
     save_index(build_index(alike), folder / RETRIEVAL / "similar.faiss")
@@ -79,3 +79,10 @@ def write_bundle(folder: Path, dataset: Dataset, models: Models) -> None:
     write_feature_files(folder, dataset)
     sequences = UserSequences.build(dataset.events, len(dataset.users.ids))
     write_golden(folder / "golden.npz", dataset, sequences, catalogue, list(serving.values()))
+
+
+def _known(dataset: Dataset) -> torch.Tensor:
+    """[I+1] bool: which items have events; the unknown item has none."""
+    known_I = torch.zeros(len(dataset.items.ids) + 1, dtype=torch.bool)
+    known_I[torch.from_numpy(dataset.events.item.astype(np.int64)) + 1] = True
+    return known_I

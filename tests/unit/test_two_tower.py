@@ -125,14 +125,13 @@ def test_impossible_sizes_are_refused(bad: dict[str, float]) -> None:
         replace(CONFIG, **bad)  # type: ignore[arg-type]
 
 
-def test_items_without_training_events_get_their_vector_from_their_features_alone() -> None:
+def test_items_without_events_are_like_those_with_the_same_features() -> None:
     model, table = model_of(), random_table()
     table.genres[5], table.year_bucket[5] = table.genres[3], table.year_bucket[3]
-    before_ID = model.encode_items(table)
-    trained_I = torch.ones(NUM_ITEMS + 1, dtype=torch.bool)
-    trained_I[[3, 5]] = False
-    model.generalise(trained_I)
-    after_ID = model.encode_items(table)
-    torch.testing.assert_close(after_ID[3], after_ID[5])
-    assert not torch.allclose(before_ID[3], before_ID[5])
-    torch.testing.assert_close(after_ID[trained_I], before_ID[trained_I])
+    known_I = torch.ones(NUM_ITEMS + 1, dtype=torch.bool)
+    known_I[[3, 5]] = False
+    vectors_ID, alike_ID = model.encode_items(table), model.similar_items(table, known_I)
+    torch.testing.assert_close(alike_ID[3], alike_ID[5])
+    assert not torch.allclose(vectors_ID[3], vectors_ID[5])
+    torch.testing.assert_close(alike_ID[known_I], vectors_ID[known_I])
+    torch.testing.assert_close(alike_ID.norm(dim=1), torch.ones(NUM_ITEMS + 1))

@@ -3,14 +3,12 @@
 from dataclasses import replace
 from pathlib import Path
 
-import torch
 from rich.console import Console
 
 from recstack.data.dataset import Dataset
 from recstack.data.splits import RowSplit
 from recstack.models.devices import resolve_device
 from recstack.models.retriever import Retriever
-from recstack.models.two_tower import TwoTower
 from services.trainer.fit import FitConfig, FitResult, train
 from services.trainer.tasks.two_tower_likes import LikesPreset, LikesTask, NotebookTwoTowerPreset, TwoTowerPreset
 from services.trainer.tasks.two_tower_sequence import SequenceTask, SequenceTwoTowerPreset
@@ -42,17 +40,10 @@ def train_two_tower(
     console: Console | None = None,
     workers: int = 1,
 ) -> tuple[Retriever, FitResult]:
-    """Train a two-tower model; an interrupted run in `run_dir` goes on. The model has its best weights.
-
-    Items without training events get their vectors from their features alone, where the model has any.
-    """
+    """Train a two-tower model; an interrupted run in `run_dir` goes on. The model has its best weights."""
 
     def make_task() -> LikesTask | SequenceTask:
         return preset.task(dataset, split, resolve_device(device), seed)
 
     task, result = train(make_task, replace(preset.fit, seed=seed), run_dir, console, workers)
-    if isinstance(task.model, TwoTower):
-        trained_I = torch.zeros(len(dataset.items.ids) + 1, dtype=torch.bool)
-        trained_I[dataset.events.item[split.train] + 1] = True
-        task.model.generalise(trained_I.to(task.model.log_temperature.device))
     return task.model, result

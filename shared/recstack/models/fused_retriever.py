@@ -92,9 +92,9 @@ class FusedRetriever(Retriever):
         parts = [self.config.two_tower_weight * tower_ID, self.config.ease_weight * asked_IR]
         return torch.cat([*parts, self.trend.encode_items(table)], dim=1)
 
-    def similar_items(self, table: ItemTable) -> Tensor:
+    def similar_items(self, table: ItemTable, known_I: Tensor) -> Tensor:
         """[I+1, S] the two-tower's vectors: two items are not alike because both are in demand."""
-        return self.two_tower.similar_items(table)
+        return self.two_tower.similar_items(table, known_I)
 
     def history_items(self, table: ItemTable) -> Tensor:
         """[I+1, W] what the two-tower's user side and EASE read of each item."""

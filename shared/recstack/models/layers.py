@@ -66,8 +66,15 @@ class ItemEmbedding(nn.Module):
         if self.training and self.id_dropout > 0:
             unknown_I = torch.rand(len(ids_ID), device=ids_ID.device) < self.id_dropout
             ids_ID = torch.where(unknown_I.unsqueeze(1), ids_ID[0], ids_ID)
+        return ids_ID + self._features(table)
+
+    def without_ids(self, table: ItemTable) -> Tensor:
+        """[I+1, D] as if no item had been seen: from their features and the "unknown" id."""
+        return self.id.weight[0] + self._features(table)
+
+    def _features(self, table: ItemTable) -> Tensor:
         features_ID: Tensor = self.genre(table.genres) + self.year(table.year_bucket)
-        return ids_ID + features_ID
+        return features_ID
 
 
 class ProfileEmbedding(nn.Module):

@@ -27,8 +27,11 @@ class Retriever(nn.Module, ABC):
     def encode_items(self, table: ItemTable) -> Tensor:
         """Item vectors [I+1, D] of the catalogue that the model was trained on; row 0 is the unknown item."""
 
-    def similar_items(self, table: ItemTable) -> Tensor:
-        """Unit vectors [I+1, S] whose dot products say how alike items are; row 0 is the unknown item."""
+    def similar_items(self, table: ItemTable, known_I: Tensor) -> Tensor:
+        """Unit vectors [I+1, S] whose dot products say how alike items are; row 0 is the unknown item.
+
+        known_I: bool [I+1], which items have events: a model with item features need not rely on the ids of others.
+        """
         return functional.normalize(self.encode_items(table), dim=-1)
 
     @abstractmethod

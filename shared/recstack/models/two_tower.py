@@ -74,6 +74,14 @@ class TwoTower(Retriever):
         """Unit vectors [I+1, D] of the catalogue that the model was trained on; row 0 is the unknown item."""
         return functional.normalize(self.item_tower(self.item_inputs(table)), dim=-1)
 
+    def similar_items(self, table: ItemTable, known_I: Tensor) -> Tensor:
+        """[I+1, D] the item vectors; those of items without events come from their features alone.
+
+        Only here: for recall, that training has pushed such items away from every user is right more often than not.
+        """
+        new_ID = functional.normalize(self.item_tower(self.item_inputs.without_ids(table)), dim=-1)
+        return torch.where(known_I.unsqueeze(1), self.encode_items(table), new_ID)
+
     def history_items(self, table: ItemTable) -> Tensor:
         """[I+1, W] the history's side of each item, from its id and its features."""
         history_items_IW: Tensor = self.history_inputs(table)
@@ -97,15 +105,6 @@ class TwoTower(Retriever):
         profile_BPW = self.profile(batch.profile_B4).unsqueeze(1).expand(-1, visible_BP.shape[1], -1)
         joined = torch.cat([history_BPW, profile_BPW], dim=2)
         return functional.normalize(self.user_tower(joined), dim=-1)
-
-    @torch.no_grad()
-    def generalise(self, trained_I: Tensor) -> None:
-        """Give items that training had no event of the unknown id, so that their features alone make their vectors.
-
-        trained_I: bool [I+1]. Without it they would keep a random start that training pushed about as a negative.
-        """
-        for inputs in (self.item_inputs, self.history_inputs):
-            inputs.id.weight[~trained_I] = inputs.id.weight[0].clone()
 
     @property
     def item_embeddings(self) -> Tensor:
