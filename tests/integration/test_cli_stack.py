@@ -60,7 +60,7 @@ def test_help_loads_nothing_heavy() -> None:
 
 def test_the_trainers_commands_are_plugged_in() -> None:
     text = run("--help").output
-    assert "Train retrieval and ranking, and publish them as one bundle." in text
+    assert "Train models, and publish them as one bundle." in text
     assert "evaluate" in text
 
 
