@@ -2,22 +2,31 @@
 
 import numpy as np
 
-from recstack.data.dataset import MS_PER_DAY, Events
+from recstack.data.dataset import Events
 from recstack.features.demand import DEMAND_FEATURES, demand
 
-DAY_0 = 1_000 * MS_PER_DAY
 
-
-def test_an_event_that_is_one_half_life_old_counts_half() -> None:
-    days_ago = np.array([14, 5, 0])
-    events = Events(
-        np.zeros(3, np.int32),
-        np.array([0, 1, 1], np.int32),
-        np.array([5, 2, 4], np.float32),
-        DAY_0 - days_ago * MS_PER_DAY,
+def events_of(items: list[int], ratings: list[float], days_apart: int = 1) -> Events:
+    count = len(items)
+    return Events(
+        np.zeros(count, np.int32),
+        np.array(items, np.int32),
+        np.array(ratings, np.float32),
+        np.arange(count) * 86_400_000 * days_apart,
     )
-    found = dict(zip(DEMAND_FEATURES, demand(events, 3, DAY_0).T, strict=True))
-    np.testing.assert_allclose(np.expm1(found["events_14d"]), [0.5, 1 + 2 ** (-5 / 14), 0], rtol=1e-5)
-    np.testing.assert_allclose(np.expm1(found["events_5d"])[1], 1.5, rtol=1e-5)
-    np.testing.assert_allclose(np.expm1(found["likes_infd"]), [1, 1, 0], rtol=1e-5)
-    np.testing.assert_allclose(np.expm1(found["events_infd"]), [1, 2, 0], rtol=1e-5)
+
+
+def test_an_event_that_one_half_life_of_others_has_followed_counts_half() -> None:
+    events = events_of([0, *[1] * 74, 2, *[1] * 24], [5.0, *[2.0] * 74, 4.0, *[2.0] * 24])
+    found = dict(zip(DEMAND_FEATURES, demand(events, 3).T, strict=True))
+    np.testing.assert_allclose(np.expm1(found["events_0.25"])[2], 0.5, rtol=1e-5)
+    np.testing.assert_allclose(np.expm1(found["events_0.25"])[0], 2.0**-4, rtol=1e-4)
+    np.testing.assert_allclose(np.expm1(found["events_inf"]), [1, 98, 1], rtol=1e-5)
+    np.testing.assert_allclose(np.expm1(found["likes_inf"]), [1, 0, 1], atol=1e-6)
+
+
+def test_a_quiet_year_changes_nothing() -> None:
+    items, ratings = [0, 1, 1, 2], [5.0, 4.0, 2.0, 1.0]
+    np.testing.assert_array_equal(
+        demand(events_of(items, ratings), 3), demand(events_of(items, ratings, days_apart=300), 3)
+    )

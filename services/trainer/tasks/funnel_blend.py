@@ -66,11 +66,10 @@ class FunnelBlend:
 
 
 def demand_after(dataset: Dataset, known: int) -> NDArray[np.float32]:
-    """[I, F] demand when the first `known` events have happened; ages count from the next event, or the last one."""
+    """[I, F] demand when the first `known` events have happened."""
     events = dataset.events
     before = Events(events.user[:known], events.item[:known], events.rating[:known], events.timestamp_ms[:known])
-    now_ms = int(events.timestamp_ms[min(known, len(events) - 1)])
-    return demand(before, len(dataset.items.ids), now_ms)
+    return demand(before, len(dataset.items.ids))
 
 
 @torch.inference_mode()
