@@ -20,7 +20,7 @@ DEMAND_FEATURES = tuple(f"{kind}_{share:g}" for kind in ("events", "likes") for 
 
 
 def demand(events: Events, num_items: int) -> NDArray[np.float32]:
-    """[I, F] features of items after `events`, in time order: log(1 + count) of events, then of likes, per half-life."""
+    """[I, F] features of items after `events` (in time order): log(1 + count) of events, then likes, per half-life."""
     age = np.arange(len(events), 0, -1) / max(len(events), 1)
     liked = events.rating >= LIKED_FROM
     columns = []
