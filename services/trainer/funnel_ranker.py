@@ -4,18 +4,17 @@ for "what will the user come to like?" on the validation period; see `services.t
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from recstack.data import Dataset, RowSplit, UserSequences
-from recstack.evaluation.retrieval_cases import RetrievalCases
-from recstack.evaluation.retrieval_metrics import rank_unseen, retrieval_metrics
+import numpy as np
+
+from recstack.data import Dataset, RowSplit
+from recstack.evaluation.retrieval_metrics import retrieval_metrics
 from recstack.models.fused_retriever import FusedRetriever
 from recstack.models.ranker import Prediction, Ranker
 from recstack.models.retriever import Retriever
 from recstack.models.two_tower import TwoTower
 from recstack.models.two_tower_ranker import TwoTowerRanker
-from services.trainer.item_vectors import item_vectors
-from services.trainer.items import item_table
-from services.trainer.tasks.funnel_blend import Voice, demand_after, fit_funnel_blend, raw_scores
-from services.trainer.tasks.two_tower_scores import two_tower_scores
+from services.trainer.tasks.candidate_pool import Pool
+from services.trainer.tasks.funnel_blend import fit_funnel_blend
 
 POOL = 500
 """Candidates of recall that the weights are fitted on: as many as the gateway has ranked."""
@@ -46,20 +45,13 @@ def fit_funnel_ranker(
         retriever = retriever.two_tower
     if isinstance(retriever, TwoTower):
         voices["two_tower"] = TwoTowerRanker.of(retriever)
-    sequences = UserSequences.build(dataset.events, len(dataset.users.ids))
-    first, last = int(split.validation[0]), int(split.validation[-1])
-    cases = RetrievalCases.build(dataset, sequences, slice(first, last + 1))
-    items_QC = rank_unseen(two_tower_scores(retriever, item_table(dataset), cases), cases.seen, POOL)
-    raw_QC = {
-        name: raw_scores(Voice(ranker, item_vectors(ranker, dataset)), cases, items_QC)
-        for name, ranker in voices.items()
-    }
-    demand_QCF = demand_after(dataset, first)[items_QC]
-    blend = fit_funnel_blend(raw_QC, demand_QCF, cases.liked_of(items_QC))
+    pool = Pool.recalled(retriever, dataset, split.validation, POOL)
+    raw_QC, demand_QCF = pool.inputs(voices, dataset)
+    blend = fit_funnel_blend(raw_QC, demand_QCF, pool.liked_QC)
     order_QC = (-blend.scores(raw_QC, demand_QCF)).argsort(axis=1, kind="stable")
-    ranked = {"recall": items_QC, "ranked": items_QC[[[row] for row in range(len(items_QC))], order_QC]}
+    ranked = {"recall": pool.items_QC, "ranked": np.take_along_axis(pool.items_QC, order_QC, axis=1)}
     metrics = {
-        f"choice/funnel_{name}_ndcg@20": retrieval_metrics(items, cases.truth, top=20)["ndcg@20"]
+        f"choice/funnel_{name}_ndcg@20": retrieval_metrics(items, pool.cases.truth, top=20)["ndcg@20"]
         for name, items in ranked.items()
     }
     served = {name: voices[name] for name in blend.weights}

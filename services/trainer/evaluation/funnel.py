@@ -5,27 +5,22 @@ first 20 count. The ceiling is what a perfect order of the pool would find.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from recstack.diversity import genre_similarity, select_diverse
-from recstack.evaluation.retrieval_cases import RetrievalCases
-from recstack.evaluation.retrieval_metrics import rank_unseen, retrieval_metrics
+from recstack.evaluation.retrieval_metrics import retrieval_metrics
 from recstack.models.ranker import Ranker
 from recstack.models.two_tower_ranker import TwoTowerRanker
 from services.trainer.evaluation.bench import Bench
 from services.trainer.evaluation.entrant import Entrant, Kind
 from services.trainer.evaluation.outcome import Measurement
-from services.trainer.evaluation.retrieval import SPLIT, cases_of
+from services.trainer.evaluation.retrieval import SPLIT
 from services.trainer.evaluation.trainers import preset_content
-from services.trainer.items import item_table
+from services.trainer.tasks.candidate_pool import Pool
 from services.trainer.tasks.ease import train_ease
-from services.trainer.tasks.funnel_blend import Voice, demand_after, fit_funnel_blend, raw_scores
-from services.trainer.tasks.two_tower_scores import two_tower_scores
 
 POOL = 500
 TOP = 20
@@ -33,16 +28,6 @@ SELECT_FROM = 60
 """What the gateway selects from for so many: see `services.gateway.selectors.genre_diversity`."""
 
 RECALL = "two_tower"
-
-
-@dataclass(frozen=True, slots=True)
-class Pool:
-    """Candidates of T1's cases in a period, in recall's order: items_QC: rows of Items. known: events
-    that have happened when the period begins."""
-
-    cases: RetrievalCases
-    items_QC: NDArray[np.int64]
-    known: int
 
 
 def recall_order(preset: str) -> Entrant:
@@ -123,26 +108,21 @@ def _measure_recall(preset: str, bench: Bench, seed: int) -> Measurement:
 def _measure_alone(model: str, preset: str, bench: Bench, seed: int) -> Measurement:
     pool = _pool(bench, seed, "test")
     ranker = bench.train(model, preset, SPLIT, seed).model
-    ranked_QC = _ordered(raw_scores(_voice(ranker, bench), pool.cases, pool.items_QC), pool)
+    raw_QC, _ = pool.inputs({model: ranker}, bench.dataset)
+    ranked_QC = _ordered(raw_QC[model], pool)
     return Measurement(metrics=funnel_metrics(ranked_QC, pool, bench.dataset.items.genres))
 
 
 def _measure_blend(rankers: Sequence[str], diversity: float, bench: Bench, seed: int) -> Measurement:
-    voices = {RECALL: _voice(TwoTowerRanker.of(bench.train(RECALL, "full", SPLIT, seed).model), bench)}
+    voices: dict[str, Ranker] = {RECALL: TwoTowerRanker.of(bench.train(RECALL, "full", SPLIT, seed).model)}
     for name in rankers:
         model, preset = name.split(":")
-        voices[model] = _voice(bench.train(model, preset, SPLIT, seed).model, bench)
-    voices["ease"] = _voice(train_ease(bench.dataset, bench.split(SPLIT)), bench)
-
-    def inputs(pool: Pool) -> tuple[dict[str, NDArray[np.float32]], NDArray[np.float32]]:
-        raw_QC = {name: raw_scores(voice, pool.cases, pool.items_QC) for name, voice in voices.items()}
-        return raw_QC, demand_after(bench.dataset, pool.known)[pool.items_QC]
-
-    validation = _pool(bench, seed, "validation")
-    blend = fit_funnel_blend(*inputs(validation), validation.cases.liked_of(validation.items_QC))
+        voices[model] = bench.train(model, preset, SPLIT, seed).model
+    voices["ease"] = train_ease(bench.dataset, bench.split(SPLIT))
+    blend = _pool(bench, seed, "validation").fit(voices, bench.dataset)
     test = _pool(bench, seed, "test")
     weights = ", ".join(f"{name} {weight:.2f}" for name, weight in blend.weights.items())
-    scores_QC, genres_IG = blend.scores(*inputs(test)), bench.dataset.items.genres
+    scores_QC, genres_IG = blend.scores(*test.inputs(voices, bench.dataset)), bench.dataset.items.genres
     ranked_QC = _ordered(scores_QC, test)
     if diversity:
         ranked_QC = _spread(ranked_QC, 1 / (1 + np.exp(-scores_QC)), genres_IG, diversity)
@@ -150,13 +130,5 @@ def _measure_blend(rankers: Sequence[str], diversity: float, bench: Bench, seed:
 
 
 def _pool(bench: Bench, seed: int, part: str, preset: str = "full") -> Pool:
-    cases = cases_of(bench, part)
     model = bench.train(RECALL, preset, SPLIT, seed).model
-    table = item_table(bench.dataset).to(next(model.parameters()).device)
-    items_QC = rank_unseen(two_tower_scores(model, table, cases), cases.seen, POOL)
-    return Pool(cases, items_QC, int(getattr(bench.split(SPLIT), part)[0]))
-
-
-@torch.inference_mode()
-def _voice(ranker: Ranker, bench: Bench) -> Voice:
-    return Voice(ranker.eval(), ranker.encode_items(item_table(bench.dataset)))
+    return Pool.recalled(model, bench.dataset, getattr(bench.split(SPLIT), part), POOL)
