@@ -145,9 +145,7 @@ class Report:
 def main(run: Callable[[Console, bool], Report], module: str, description: str | None) -> None:
     """Command line of a benchmark: `python -m tests.bench.NAME [--short] [--out FILE.json]`."""
     parser = argparse.ArgumentParser(prog=f"python -m {module}", description=(description or "").splitlines()[0])
-    parser.add_argument(
-        "--short", action="store_true", help="small and quick: shows that it runs, figures mean little"
-    )
+    parser.add_argument("--short", action="store_true", help="small and quick: shows that it runs, figures mean little")
     parser.add_argument("--out", type=Path, help="also write the figures to this JSON file")
     arguments = parser.parse_args()
     console = Console(width=140)
