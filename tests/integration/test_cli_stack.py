@@ -88,6 +88,11 @@ def test_bundles_from_publish_to_rollback(store: BundleStore, tmp_path: Path) ->
     assert result.exit_code == 1
     assert "golden.npz" in result.stderr
     assert "published are:" in run("bundle show nonsense").stderr
+    (tmp_path / "bundles" / second / "manifest.json").write_text('{"format": 1}')
+    listed = run("bundle list").output
+    assert first in listed
+    assert f"{second} cannot be read: " in listed
+    assert "has format 1" in listed
 
 
 def test_a_bundle_folder_can_be_published_elsewhere(store: BundleStore, tmp_path: Path) -> None:

@@ -65,7 +65,7 @@ def test_an_incomplete_folder_is_refused_and_leaves_nothing(store: BundleStore, 
     (content / "retrieval/index.faiss").unlink()
     with pytest.raises(BundleError, match=r"lacks retrieval/index\.faiss"):
         publish(store, content, "a")
-    assert store.manifests() == []
+    assert store.published().manifests == ()
 
 
 def test_an_empty_folder_is_refused(store: BundleStore, tmp_path: Path) -> None:
@@ -99,6 +99,24 @@ def test_another_format_is_named_whatever_else_it_holds(tmp_path: Path, content:
     (tmp_path / "store" / version / "manifest.json").write_text('{"format": 1, "models": "of long ago"}')
     with pytest.raises(BundleError, match="has format 1; this version of RecStack reads format 2"):
         store.activate(version)
+
+
+def test_a_bundle_of_another_format_is_listed_with_the_reason_and_never_activated(
+    tmp_path: Path, content: Path
+) -> None:
+    store = BundleStore(str(tmp_path / "store"))
+    first, old, last = (publish(store, content, mark) for mark in "abc")
+    store.activate(first)
+    (tmp_path / "store" / old / "manifest.json").write_text('{"format": 1}')
+    published = store.published()
+    assert {manifest.version for manifest in published.manifests} == {first, last}
+    assert published.unreadable.keys() == {old}
+    assert "has format 1; this version of RecStack reads format 2" in published.unreadable[old]
+    with pytest.raises(BundleError, match="has format 1"):
+        store.activate(old)
+    assert store.active() == first
+    with pytest.raises(BundleError, match="no bundle 'other'"):
+        store.open("other")
 
 
 def test_an_unknown_version_names_the_known_ones(store: BundleStore, content: Path) -> None:
@@ -137,7 +155,7 @@ def test_a_half_published_folder_is_not_a_bundle(tmp_path: Path, content: Path) 
     store = BundleStore(str(tmp_path / "store"))
     version = publish(store, content, "a")
     (tmp_path / "store" / version / "manifest.json").unlink()
-    assert store.manifests() == []
+    assert store.published().manifests == ()
     with pytest.raises(BundleError, match="no bundle"):
         store.activate(version)
 

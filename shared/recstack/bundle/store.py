@@ -9,6 +9,7 @@ import hashlib
 import json
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
@@ -24,6 +25,14 @@ from recstack.revision import git_revision
 
 POINTER_NAME = "active.json"
 _KEPT_ACTIVATIONS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """What a store holds. manifests: newest first. unreadable: why a version's manifest cannot be read, by version."""
+
+    manifests: tuple[Manifest, ...]
+    unreadable: Mapping[str, str]
 
 
 class BundleStore:
@@ -87,21 +96,26 @@ class BundleStore:
             raise
         return manifest
 
-    def manifests(self) -> list[Manifest]:
-        """Manifests of all published bundles, newest first."""
-        if not self._fs.exists(self._root):
-            return []
-        found = []
-        for path in self._fs.ls(self._root, detail=False):
-            if self._fs.exists(f"{path}/{MANIFEST_NAME}"):
-                found.append(Manifest.parse(self._fs.cat_file(f"{path}/{MANIFEST_NAME}"), f"{path}/{MANIFEST_NAME}"))
-        return sorted(found, key=lambda manifest: manifest.created_at_ms, reverse=True)
+    def published(self) -> Published:
+        """All published bundles. One that another version of RecStack has published may be unreadable to this one."""
+        manifests, unreadable = [], {}
+        for path in self._fs.ls(self._root, detail=False) if self._fs.exists(self._root) else []:
+            place = f"{path}/{MANIFEST_NAME}"
+            if not self._fs.exists(place):
+                continue
+            try:
+                manifests.append(Manifest.parse(self._fs.cat_file(place), place))
+            except BundleError as error:
+                unreadable[path.rsplit("/", 1)[-1]] = str(error)
+        return Published(
+            tuple(sorted(manifests, key=lambda manifest: manifest.created_at_ms, reverse=True)), unreadable
+        )
 
     def open(self, version: str) -> Bundle:
         """Open a version locally; a remote one is downloaded into the cache first. Does not verify."""
         remote = f"{self._root}/{version}"
         if not version or not self._fs.exists(f"{remote}/{MANIFEST_NAME}"):
-            known = ", ".join(manifest.version for manifest in self.manifests()) or "none"
+            known = ", ".join(manifest.version for manifest in self.published().manifests) or "none"
             raise BundleError(f"no bundle {version!r} in {self.url}; published are: {known}")
         if isinstance(self._fs, LocalFileSystem):
             return Bundle.open(Path(remote))

@@ -21,14 +21,14 @@ VersionArgument = Annotated[str, typer.Argument(metavar="[VERSION]", help="Bundl
 
 @app.command("list")
 def list_bundles() -> None:
-    """List the published bundles, newest first; * marks the active one."""
+    """List the published bundles, newest first; * marks the active one. Unreadable ones come last, with the reason."""
     store, console = _store(), stdout()
-    manifests, active = store.manifests(), store.active()
-    if not manifests:
+    published, active = store.published(), store.active()
+    if not published.manifests and not published.unreadable:
         console.print(f"No bundles in {store.url}. Make one with [bold]recstack train[/].")
         return
     table = plain_table("", "version", "dataset", "models", ">size")
-    for manifest in manifests:
+    for manifest in published.manifests:
         table.add_row(
             "*" if manifest.version == active else "",
             manifest.version,  # it begins with the time of publishing
@@ -36,7 +36,11 @@ def list_bundles() -> None:
             ", ".join([*manifest.models.values(), *manifest.rankers]),
             _size(manifest),
         )
-    console.print(table)
+    if published.manifests:
+        console.print(table)
+    for version, reason in sorted(published.unreadable.items(), reverse=True):
+        mark = "* " if version == active else ""
+        console.print(f"{mark}{version} cannot be read: {reason}", markup=False, soft_wrap=True)
 
 
 @app.command()
