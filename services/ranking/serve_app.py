@@ -27,6 +27,7 @@ from recstack.api.ranking.v1 import ranking_pb2
 from recstack.config import Settings, load_settings
 from recstack.errors import NotFoundError, RecStackError, StackError
 from recstack.rpc.main import setup_logging
+from recstack.rpc.server import LIVE
 from services.ranking.ray_environment import free_ports, split_address
 
 log = logging.getLogger("recstack.ranking")
@@ -93,12 +94,13 @@ class RankingReplica:
     async def Check(
         self, request: health_pb2.HealthCheckRequest, grpc_context: RayServegRPCContext
     ) -> health_pb2.HealthCheckResponse:
-        """grpc.health.v1: SERVING once a bundle is warm."""
+        """grpc.health.v1: SERVING once a bundle is warm; for `live`, always."""
         with _reported(grpc_context, "Check"):
-            if request.service not in ("", SERVICE_NAME):
-                raise NotFoundError(f"no service {request.service!r} here; ask for '' or {SERVICE_NAME}")
+            if request.service not in ("", SERVICE_NAME, LIVE):
+                raise NotFoundError(f"no service {request.service!r} here; ask for '', {LIVE} or {SERVICE_NAME}")
             status = health_pb2.HealthCheckResponse
-            return health_pb2.HealthCheckResponse(status=status.SERVING if self._service.ready else status.NOT_SERVING)
+            up = self._service.ready or request.service == LIVE
+            return health_pb2.HealthCheckResponse(status=status.SERVING if up else status.NOT_SERVING)
 
     async def __del__(self) -> None:
         await self._service.stop()

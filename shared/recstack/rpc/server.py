@@ -19,6 +19,12 @@ from recstack.rpc.channel import MAX_MESSAGE_BYTES
 
 log = logging.getLogger("recstack.rpc")
 
+LIVE = "live"
+"""Health service name that is SERVING as soon as the process answers, ready or not: what a liveness probe asks for."""
+
+MAX_CONNECTION_AGE_MS = 5 * 60_000
+"""After this a connection is closed, once its calls are done, so that callers look names up again and find new pods."""
+
 _OPTIONS: list[tuple[str, Any]] = [
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
@@ -100,7 +106,8 @@ async def start_server(address: str, registrations: Sequence[Registration], *, s
     `serving=False` starts with health NOT_SERVING; call `set_serving(True)` when warm.
     Raises StackError when the port is taken.
     """
-    server = grpc.aio.server(interceptors=[ErrorInterceptor()], options=_OPTIONS)
+    options = [*_OPTIONS, ("grpc.max_connection_age_ms", MAX_CONNECTION_AGE_MS)]
+    server = grpc.aio.server(interceptors=[ErrorInterceptor()], options=options)
     health_servicer = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(health_servicer, server)
     for registration in registrations:
@@ -117,6 +124,7 @@ async def start_server(address: str, registrations: Sequence[Registration], *, s
     await server.start()
     running = RunningServer(server, health_servicer, port, names)
     await running.set_serving(serving)
+    await health_servicer.set(LIVE, health_pb2.HealthCheckResponse.SERVING)
     log.info("serving %s on port %d", ", ".join(names), port)
     return running
 
