@@ -2,8 +2,6 @@
 
 from typing import Any
 
-import grpc
-import grpc.aio
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
