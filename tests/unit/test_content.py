@@ -1,6 +1,8 @@
 """Titles, genres, years and posters as tensors."""
 
 import pytest
+from dataclasses import replace
+
 import torch
 
 from recstack.data import synthetic_world
@@ -66,3 +68,12 @@ def test_rows_are_taken_from_every_column(content_and_titles) -> None:
     assert torch.equal(part.ngrams_IG, content.ngrams_IG[[3, 1]])
     assert torch.equal(part.posters_I3HX, content.posters_I3HX[[3, 1]])
     assert torch.equal(part.has_poster_I, content.has_poster_I[[3, 1]])
+
+
+def test_a_catalogue_without_posters_takes_no_memory_for_them() -> None:
+    world = replace(synthetic_world(seed=1, users=20, items=40, events=400), name="no posters are drawn for it")
+    content = item_content(world, TitleVocabulary.build(world.items.titles))
+    assert content.posters_I3HX.shape == (41, 3, 48, 32)
+    assert content.posters_I3HX.untyped_storage().nbytes() == 3 * 48 * 32
+    assert not content.has_poster_I.any()
+    assert content.rows(torch.tensor([3, 1])).posters_I3HX.shape == (2, 3, 48, 32)

@@ -109,11 +109,15 @@ def item_content(dataset: Dataset, vocabulary: TitleVocabulary) -> ItemContent:
     # Popularity is not content; the catalogue's column for it stays empty.
     table = Catalogue(items.ids, items.years, items.genres, np.zeros(len(items.ids), np.float32)).item_table()
     pictures, present = load_posters(dataset)
+    if present.any():
+        posters_I3HX = torch.from_numpy(np.concatenate([np.zeros_like(pictures[:1]), pictures]))
+    else:  # one black picture stands for all: a million of them would take 5 GB
+        posters_I3HX = torch.zeros(1, *pictures.shape[1:], dtype=torch.uint8).expand(len(pictures) + 1, -1, -1, -1)
     return ItemContent(
         table,
         _padded([vocabulary.words(title) for title in items.titles], MAX_WORDS),
         _padded([vocabulary.bag(title) for title in items.titles], MAX_NGRAMS),
-        torch.from_numpy(np.concatenate([np.zeros_like(pictures[:1]), pictures])),
+        posters_I3HX,
         torch.from_numpy(np.concatenate([[False], present])),
     )
 
