@@ -1,8 +1,8 @@
 """Titles, genres, years and posters as tensors."""
 
-import pytest
 from dataclasses import replace
 
+import pytest
 import torch
 
 from recstack.data import synthetic_world
