@@ -74,9 +74,10 @@ types: setup ## Check types: mypy --strict on shared
 proto-lint: ## Check the contracts (needs npm)
 	$(BUF) lint
 
+# Without Triton: each CUDA build of torch asks for its own version.
 lock: setup ## Write constraints.txt anew from what .venv holds
 	echo "# Exact versions of everything that \`make setup\` installs. Made by \`make lock\`." > constraints.txt
-	$(BIN)/python -m pip freeze --exclude-editable | sed 's/+cpu//' >> constraints.txt
+	$(BIN)/python -m pip freeze --exclude-editable | sed -e 's/+cpu//' -e '/^triton==/d' >> constraints.txt
 
 format: setup ## Rewrite the code in the house style
 	$(BIN)/ruff check --fix .

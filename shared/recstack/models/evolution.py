@@ -14,6 +14,7 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor, nn
 
+from recstack.models.kernels import last_state
 from recstack.models.recurrence import evolve
 
 
@@ -79,7 +80,7 @@ class AUGRU(Evolution):
 
     def forward(self, inputs_KBMX: Tensor, attention_KBN: Tensor) -> Tensor:
         """See Evolution."""
-        return evolve(inputs_KBMX, attention_KBN, self.recurrent_HG)[-1]
+        return last_state(inputs_KBMX, attention_KBN, self.recurrent_HG)
 
 
 class AGRU(AUGRU):

@@ -1,0 +1,44 @@
+"""Kernels for CUDA, and the one place that decides where they run.
+
+On a CPU, while gradients are wanted, or without Triton, everything is plain torch (`recstack.models.recurrence`). The
+first use on each kind of device says in the log which it is.
+
+Shape legend: as in `recstack.models.recurrence`.
+"""
+
+import functools
+import importlib
+import logging
+from types import ModuleType
+
+import torch
+from torch import Tensor
+
+from recstack.models.recurrence import evolve
+
+log = logging.getLogger(__name__)
+
+
+def last_state(inputs_KBMG: Tensor, attention_KBN: Tensor, recurrent_HG: Tensor) -> Tensor:
+    """The state [B, N, H] of an attentional GRU after all steps, from zero; arguments as those of `evolve`."""
+    if not torch.is_grad_enabled():
+        fused = triton_kernel("augru", inputs_KBMG.device.type)
+        if fused is not None and fused.serves(inputs_KBMG, recurrent_HG):
+            state_BNH: Tensor = fused.augru(inputs_KBMG, attention_KBN, recurrent_HG)
+            return state_BNH
+    return evolve(inputs_KBMG, attention_KBN, recurrent_HG)[-1]
+
+
+@functools.cache
+def triton_kernel(name: str, device_type: str) -> ModuleType | None:
+    """The module `name` of this package if its kernels can run on such a device, else None."""
+    if device_type != "cuda":
+        log.info("%s on %s: plain torch", name, device_type)
+        return None
+    try:
+        module = importlib.import_module(f"{__name__}.{name}")
+    except ImportError as error:
+        log.warning("%s on %s: plain torch, for want of Triton (%s); install recstack[gpu]", name, device_type, error)
+        return None
+    log.info("%s on %s: Triton kernel", name, device_type)
+    return module
