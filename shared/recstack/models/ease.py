@@ -97,12 +97,19 @@ class EASE(Ranker):
 
     def encode_users(self, batch: UserBatch, item_vectors_IE: Tensor) -> Tensor:
         """[B, L+1, R]: the sum of what was liked among the first 0, 1, ... L steps."""
-        liked_BL = (batch.ratings_BL == 0) | (batch.ratings_BL >= LIKED_FROM)
-        vectors_BLR = item_vectors_IE[batch.items_BL][..., : self.config.rank] * liked_BL.unsqueeze(2)
+        vectors_BLR = item_vectors_IE[batch.items_BL][..., : self.config.rank] * _liked(batch).unsqueeze(2)
         return functional.pad(vectors_BLR.cumsum(1), (0, 0, 1, 0))
+
+    def sum_liked(self, batch: UserBatch, liked_vectors_BLR: Tensor) -> Tensor:
+        """[B, R]: the last of `encode_users`, given what each step's item says. Padding says nothing: it is item 0."""
+        return (_liked(batch).unsqueeze(1).to(liked_vectors_BLR.dtype) @ liked_vectors_BLR).squeeze(1)
 
     def score(self, state: Tensor, candidates_BNE: Tensor, visible_BN: Tensor | None = None) -> Tensor:
         """Raw scores [B, N]: the sum of the weights of what was liked; about 0..1, 0 without a history."""
         likes_BNR = state[:, -1:] if visible_BN is None else take_steps(state, visible_BN)
         scores_BN: Tensor = (likes_BNR * candidates_BNE[..., self.config.rank :]).sum(2)
         return scores_BN
+
+
+def _liked(batch: UserBatch) -> Tensor:
+    return (batch.ratings_BL == 0) | (batch.ratings_BL >= LIKED_FROM)

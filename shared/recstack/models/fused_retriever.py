@@ -97,8 +97,8 @@ class FusedRetriever(Retriever):
         return self.two_tower.similar_items(table, known_I)
 
     def history_items(self, table: ItemTable) -> Tensor:
-        """[I+1, W] what the two-tower's user side and EASE read of each item."""
-        return torch.cat([self.two_tower.history_items(table), self.ease.encode_items(table)], dim=1)
+        """[I+1, W] what the two-tower's user side and EASE's "liked" read of each item."""
+        return torch.cat([self.two_tower.history_items(table), self.ease.item_embeddings], dim=1)
 
     def encode_prefixes_from(self, batch: UserBatch, history_items_IW: Tensor, visible_BP: Tensor) -> Tensor:
         """[B, P, D] user sides: two-tower user, the sum of what was liked, and 1 for the trend."""
@@ -106,3 +106,11 @@ class FusedRetriever(Retriever):
         tower_BPD = self.two_tower.encode_prefixes_from(batch, history_items_IW[:, :width], visible_BP)
         likes_BPR = take_steps(self.ease.encode_users(batch, history_items_IW[:, width:]), visible_BP)
         return functional.pad(torch.cat([tower_BPD, likes_BPR], dim=2), (0, 1), value=1.0)
+
+    def encode_users_from(self, batch: UserBatch, history_items_IW: Tensor) -> Tensor:
+        """[B, D] user sides from whole histories; each item of a history is read once for both parts."""
+        items_BLW = functional.embedding(batch.items_BL, history_items_IW)
+        width = self.config.tower.width
+        tower_BD = self.two_tower.encode_histories(batch, items_BLW[..., :width])
+        likes_BR = self.ease.sum_liked(batch, items_BLW[..., width:])
+        return functional.pad(torch.cat([tower_BD, likes_BR], dim=1), (0, 1), value=1.0)

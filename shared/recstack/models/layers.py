@@ -105,10 +105,14 @@ class CausalSelfAttention(nn.Module):
         self.key_value = nn.Linear(dim, 2 * dim)
         self.out = nn.Linear(dim, dim)
         self.distance_bias = nn.Parameter(torch.zeros(heads, NUM_DISTANCE_BUCKETS))
+        self.register_buffer("buckets", distance_buckets(torch.arange(FURTHEST_DISTANCE + 1)), persistent=False)
+        self.buckets: Tensor
 
     def forward(self, steps_BLD: Tensor, looking_BPD: Tensor, positions_BP: Tensor) -> Tensor:
         """What the steps at `positions_BP` see, [B, P, D]; `looking_BPD` are those steps, `steps_BLD` all of them."""
         users, length, dim = steps_BLD.shape
+        if positions_BP.shape[1] == 1:
+            return self._look_once(steps_BLD, looking_BPD, positions_BP)
         query_BHPE = self._heads(self.query(looking_BPD))
         key_BHLE, value_BHLE = (self._heads(part) for part in self.key_value(steps_BLD).split(dim, dim=2))
         # Written out: with a bias that learns, torch's fused form has no CPU kernel but one that widens bfloat16.
@@ -118,6 +122,22 @@ class CausalSelfAttention(nn.Module):
         joined_BPD: Tensor = self.out(attended_BHPE.transpose(1, 2).reshape(users, -1, dim))
         return joined_BPD
 
+    def _look_once(self, steps_BLD: Tensor, looking_B1D: Tensor, positions_B1: Tensor) -> Tensor:
+        """`forward` for one position per user, as when serving: no key and no value per step.
+
+        A key's product with the query is the step's product with the query brought back through the key's weights, and
+        a weighted sum of values is the value of the weighted sum; the keys' bias adds the same to all logits.
+        """
+        users, length, dim = steps_BLD.shape
+        to_key_HED, to_value_HED = self.key_value.weight.view(2, self.heads, dim // self.heads, dim)
+        query_BH1E = self._heads(self.query(looking_B1D)) * (dim // self.heads) ** -0.5
+        brought_back_BHD = (query_BH1E @ to_key_HED).squeeze(2)
+        bias_BHL = self._bias(positions_B1, length).squeeze(2).expand(users, -1, -1)
+        weights_BHL = torch.baddbmm(bias_BHL, brought_back_BHD, steps_BLD.transpose(1, 2)).softmax(2)
+        value_BHE = (to_value_HED @ (weights_BHL @ steps_BLD).unsqueeze(3)).squeeze(3)
+        joined_B1D: Tensor = self.out(value_BHE.reshape(users, 1, dim) + self.key_value.bias[dim:])
+        return joined_B1D
+
     def _heads(self, vectors_BPD: Tensor) -> Tensor:
         users, steps, dim = vectors_BPD.shape
         return vectors_BPD.view(users, steps, self.heads, dim // self.heads).transpose(1, 2)
@@ -125,7 +145,8 @@ class CausalSelfAttention(nn.Module):
     def _bias(self, positions_BP: Tensor, length: int) -> Tensor:
         """[B, H, P, L] added to the attention logits: the distance's bias, minus infinity for later steps."""
         distance_BPL = positions_BP.unsqueeze(2) - torch.arange(length, device=positions_BP.device)
-        bias_BPLH = functional.embedding(distance_buckets(distance_BPL.clamp(min=0)), self.distance_bias.T)
+        bucket_BPL = self.buckets[distance_BPL.clamp(0, FURTHEST_DISTANCE)]
+        bias_BPLH = functional.embedding(bucket_BPL, self.distance_bias.T)
         return bias_BPLH.masked_fill(distance_BPL.unsqueeze(3) < 0, -torch.inf).permute(0, 3, 1, 2)
 
 

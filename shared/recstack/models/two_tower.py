@@ -89,22 +89,44 @@ class TwoTower(Retriever):
 
     def encode_prefixes_from(self, batch: UserBatch, history_items_IW: Tensor, visible_BP: Tensor) -> Tensor:
         """Unit vectors [B, P, D] of users as they were after their first `visible_BP` steps (0 = no history)."""
-        items_BLW = history_items_IW[batch.items_BL]
-        # Scaled, not only shifted: a disliked item must be able to count against its like in a sum of steps.
-        rated_BLW = items_BLW * (1.0 + self.rating_scale(batch.ratings_BL)) + self.rating_embedding(batch.ratings_BL)
-        steps_BLW = self.step_dropout(rated_BLW)
+        steps_BLW = self.step_dropout(self._rated(history_items_IW[batch.items_BL], batch.ratings_BL))
         last_BP = (visible_BP - 1).clamp(min=0)
-        states_BLW = steps_BLW
-        everywhere_1L = torch.arange(steps_BLW.shape[1], device=steps_BLW.device).unsqueeze(0)
-        for block in self.blocks[:-1]:
-            states_BLW = block(states_BLW, everywhere_1L)
-        last_BPW = self.state_norm(self.blocks[-1](states_BLW, last_BP))
+        last_BPW = self.state_norm(self.blocks[-1](self._before_last_block(steps_BLW), last_BP))
         # The mean keeps the long-term taste, which the last step's attention tends to lose among recent events.
         mean_BPW = take_steps(steps_BLW.cumsum(1), last_BP) / (last_BP + 1).unsqueeze(2)
         history_BPW = torch.cat([last_BPW, mean_BPW], dim=2) * (visible_BP > 0).unsqueeze(2)
         profile_BPW = self.profile(batch.profile_B4).unsqueeze(1).expand(-1, visible_BP.shape[1], -1)
         joined = torch.cat([history_BPW, profile_BPW], dim=2)
         return functional.normalize(self.user_tower(joined), dim=-1)
+
+    def encode_users_from(self, batch: UserBatch, history_items_IW: Tensor) -> Tensor:
+        """Unit vectors [B, D] of users with their whole history."""
+        return self.encode_histories(batch, functional.embedding(batch.items_BL, history_items_IW))
+
+    def encode_histories(self, batch: UserBatch, items_BLW: Tensor) -> Tensor:
+        """Unit vectors [B, D] given the history's side of each step's item: `encode_prefixes_from` at the last step.
+
+        Only for evaluation mode: it has no dropout. One state per user needs a fraction of what its prefixes would.
+        """
+        steps_BLW = self._rated(items_BLW, batch.ratings_BL)
+        last_B1 = (batch.lengths_B - 1).clamp(min=0).unsqueeze(1)
+        last_BW = self.state_norm(self.blocks[-1](self._before_last_block(steps_BLW), last_B1)).squeeze(1)
+        real_B1L = (torch.arange(steps_BLW.shape[1], device=steps_BLW.device) <= last_B1).unsqueeze(1)
+        mean_BW = (real_B1L.to(steps_BLW.dtype) @ steps_BLW).squeeze(1) / (last_B1 + 1)
+        history_BX = torch.cat([last_BW, mean_BW], dim=1) * (batch.lengths_B > 0).unsqueeze(1)
+        joined_BX = torch.cat([history_BX, self.profile(batch.profile_B4)], dim=1)
+        return functional.normalize(self.user_tower(joined_BX), dim=-1)
+
+    def _rated(self, items_BLW: Tensor, ratings_BL: Tensor) -> Tensor:
+        """Steps of a history: scaled, not only shifted, as a disliked item must be able to count against its like."""
+        rated_BLW: Tensor = items_BLW * (1.0 + self.rating_scale(ratings_BL)) + self.rating_embedding(ratings_BL)
+        return rated_BLW
+
+    def _before_last_block(self, steps_BLW: Tensor) -> Tensor:
+        everywhere_1L = torch.arange(steps_BLW.shape[1], device=steps_BLW.device).unsqueeze(0)
+        for block in self.blocks[:-1]:
+            steps_BLW = block(steps_BLW, everywhere_1L)
+        return steps_BLW
 
     @property
     def item_embeddings(self) -> Tensor:
