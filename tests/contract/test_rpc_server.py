@@ -1,5 +1,7 @@
 """The server kit: what probes are told, and how connections age."""
 
+import asyncio
+import sys
 from typing import Any
 
 import pytest
@@ -9,6 +11,7 @@ from recstack.api.common.v1 import common_pb2
 from recstack.api.features.v1 import features_pb2, features_pb2_grpc
 from recstack.rpc import server as server_kit
 from recstack.rpc.channel import aio_channel
+from recstack.rpc.probe import probe
 from recstack.rpc.server import LIVE, Registration, start_server
 
 SERVICE = features_pb2.DESCRIPTOR.services_by_name["FeatureStoreService"].full_name
@@ -56,3 +59,21 @@ async def test_old_connections_are_replaced_without_a_failed_call(monkeypatch: p
                 connections.add(reply.info.service)
     finally:
         await running.stop(0)
+
+
+async def test_the_probe_says_what_a_container_health_check_needs() -> None:
+    """Exit status 0 for SERVING alone; the word for everything else."""
+    running = await start_server("127.0.0.1:0", [REGISTRATION], serving=False)
+    address = f"127.0.0.1:{running.port}"
+    try:
+        assert await asyncio.to_thread(probe, address) == "NOT_SERVING"
+        assert await asyncio.to_thread(probe, address, LIVE) == "SERVING"
+        assert await asyncio.to_thread(probe, address, "no such service") == "NOT_FOUND"
+        await running.set_serving(True)
+        command = [sys.executable, "-m", "recstack.rpc.probe", address]
+        process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
+        assert (await process.communicate())[0] == b"SERVING\n"
+        assert process.returncode == 0
+    finally:
+        await running.stop(0)
+    assert await asyncio.to_thread(probe, address) == "UNREACHABLE"

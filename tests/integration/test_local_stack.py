@@ -16,7 +16,7 @@ from recstack.config import GatewaySettings, Settings
 from recstack.errors import BundleError, StackError
 from recstack.local import LocalStack, StateFile, down, start_detached
 from recstack.local.processes import is_alive
-from recstack.local.service_process import is_serving
+from recstack.rpc.probe import is_serving
 from tests.helpers.standins import Standins, activate_hollow_bundle
 
 

@@ -98,7 +98,7 @@ def demo(
 def print_stack(console: Console, state: "StackState") -> bool:
     """Print the processes of a stack, how they are and which bundle each serves; whether all are healthy."""
     from recstack.local.processes import is_alive
-    from recstack.local.service_process import is_serving
+    from recstack.rpc.probe import is_serving
 
     info = _info(state.address("gateway"))
     versions = {_short_name(server): server.bundle_version for server in info.backends} if info else {}

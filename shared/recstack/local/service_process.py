@@ -6,29 +6,15 @@ import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
-
-import grpc
-from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from recstack.errors import StackError
 from recstack.lifeline import tied_to_parent
 from recstack.local.processes import created_at
 from recstack.local.services import Service
 from recstack.local.state import ProcessState
+from recstack.rpc.probe import is_serving
 
 _TAIL_LINES = 30
-
-
-def is_serving(address: str, timeout: float = 1.0) -> bool:
-    """Whether the gRPC server at host:port reports SERVING."""
-    with grpc.insecure_channel(address) as channel:
-        stub: Any = health_pb2_grpc.HealthStub(channel)  # its published type stub lacks the methods
-        try:
-            reply = stub.Check(health_pb2.HealthCheckRequest(), timeout=timeout)
-        except grpc.RpcError:
-            return False
-    return bool(reply.status == health_pb2.HealthCheckResponse.SERVING)
 
 
 class ServiceProcess:
