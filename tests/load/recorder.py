@@ -163,6 +163,11 @@ class Recording:
         return sum((rpc.errors for rpc in self.rpcs.values()), Counter())
 
     @property
+    def degraded(self) -> Counter[str]:
+        """Degraded answers of all RPCs by component."""
+        return sum((rpc.degraded for rpc in self.rpcs.values()), Counter())
+
+    @property
     def error_share(self) -> float:
         """Failed calls over all calls, 0..1."""
         return self.errors.total() / max(1, self.calls)

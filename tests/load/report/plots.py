@@ -1,0 +1,46 @@
+"""The plots of a result with their captions."""
+
+from dataclasses import dataclass
+
+from matplotlib.figure import Figure
+
+from tests.load.report.latency_by_rate import latency_by_rate
+from tests.load.report.percentile_curves import percentile_curves
+from tests.load.report.timeline import timeline
+from tests.load.report.waterfall import waterfall
+from tests.load.result import Result
+
+
+@dataclass(frozen=True, slots=True)
+class Plot:
+    """A figure, the name of its file without ending, and what it shows."""
+
+    name: str
+    caption: str
+    figure: Figure
+
+
+def plots(result: Result) -> list[Plot]:
+    """All plots that there is something for."""
+    made = []
+    if result.knee:
+        caption = (
+            "Percentiles of Recommend's latency at each rate of the search. Rings are rates that broke the target. "
+            "Below, the share of errors by kind, and of degraded answers by component."
+        )
+        made.append(Plot("latency-by-rate", caption, latency_by_rate(result)))
+    if result.recording.calls:
+        caption = (
+            "The latency that a share of all calls did not exceed; each step to the right has a tenth of the calls. "
+            "The dashed line counts from the actual send, and so leaves out what a call waited for its turn."
+        )
+        made.append(Plot("percentiles", caption, percentile_curves(result.recording, result.load)))
+    if result.recording.stages:
+        caption = (
+            "Where the time of a Recommend goes: mean durations, which add up, one stage after the other and their "
+            "parts below them. The numbers are p50 and p99."
+        )
+        made.append(Plot("waterfall", caption, waterfall(result.recording, result.load)))
+    caption = "Second by second: percentiles of all calls, and how many were answered, degraded or failed."
+    made.append(Plot("timeline", caption, timeline(result.recording, result.load)))
+    return made
