@@ -114,7 +114,7 @@ class Schemas:
 
 
 def _json_schema(schema: Any) -> Any:
-    """An OpenAPI schema of a CRD as a strict JSON schema: fields that it does not name are refused, as a server would."""
+    """An OpenAPI schema of a CRD as a strict JSON schema: fields that it does not name are refused."""
     if isinstance(schema, list):
         return [_json_schema(entry) for entry in schema]
     if not isinstance(schema, dict):
