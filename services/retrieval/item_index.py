@@ -38,6 +38,11 @@ class ItemIndex:
         self._vectors_DI = torch.from_numpy(self.vectors).T
         self.vectors.flags.writeable = False
 
+    @property
+    def dimensions(self) -> int:
+        """Width of the vectors."""
+        return int(self._index.d)
+
     def __len__(self) -> int:
         return len(self.vectors)
 

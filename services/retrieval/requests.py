@@ -14,6 +14,8 @@ from services.retrieval.item_filter import ItemFilter
 MAX_EXCLUDED = 100_000
 """Excluded ids per request; far above any stored history, and still answered within milliseconds."""
 
+KNOWN_CHANNELS = frozenset(Channel.values()) - {Channel.CHANNEL_UNSPECIFIED}
+
 
 def channels_and_counts(channels: Sequence[pb.ChannelRequest], max_k: int) -> list[tuple[Channel.ValueType, int]]:
     """The asked channels with their k: at least one, each known and asked once."""
@@ -22,7 +24,7 @@ def channels_and_counts(channels: Sequence[pb.ChannelRequest], max_k: int) -> li
     asked: set[Channel.ValueType] = set()
     for request in channels:
         channel = request.channel
-        if channel == Channel.CHANNEL_UNSPECIFIED or channel not in Channel.values():
+        if channel not in KNOWN_CHANNELS:
             known = ", ".join(Channel.keys()[1:])
             raise InvalidRequestError(f"channels has channel {channel}; the channels are {known}")
         if channel in asked:

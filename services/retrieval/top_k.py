@@ -11,4 +11,4 @@ def top_k(scores: NDArray[np.float32], k: int, allowed: NDArray[np.bool_]) -> ND
         kept = scores[rows]
         # Everything that ties with the k-th score stays in, so that the sort below decides, not the partition.
         rows = rows[kept >= np.partition(kept, -k)[-k]]
-    return rows[np.lexsort((rows, -scores[rows]))][:k]
+    return rows[np.argsort(-scores[rows], kind="stable")][:k]

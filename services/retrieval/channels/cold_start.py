@@ -6,10 +6,13 @@ from numpy.typing import NDArray
 
 from recstack.bundle import CONTENT, Bundle
 from recstack.errors import BundleError
+from recstack.features.schema import PROFILE_SIZES
 from recstack.models.multimodal import Multimodal
 from recstack.models.rankers import load_item_vectors, load_ranker
 from services.retrieval.channels.base import NOTHING, Recall, RecallChannel, RecallQuery
 from services.retrieval.top_k import top_k
+
+PROFILE_SHAPE = tuple(PROFILE_SIZES.values())
 
 
 class ColdStartChannel:
@@ -27,17 +30,20 @@ class ColdStartChannel:
         at_most: int,
         device: torch.device,
     ) -> None:
-        self._model = model.to(device)
-        self._device = device
         self._rows = np.flatnonzero(interactions <= at_most)
-        self._vectors_CE = item_vectors_IE[1:][torch.from_numpy(self._rows)].to(device)
+        self._vectors_CE = item_vectors_IE[1:][torch.from_numpy(self._rows)].float()
+        # There are few profiles (5,808), so all are encoded here and none per request.
+        profiles_P4 = torch.from_numpy(np.indices(PROFILE_SHAPE).reshape(len(PROFILE_SHAPE), -1).T.copy())
+        with torch.inference_mode():
+            state = model.to(device).encode_profiles(profiles_P4.to(device))
+        self._users_PE, self._offsets_P = state.vectors_BE.float().cpu(), state.offset_B.float().cpu()
 
     def recall(self, query: RecallQuery, k: int, allowed: NDArray[np.bool_]) -> Recall:
         """The k allowed items with the highest expected rating."""
-        profile_14 = torch.from_numpy(query.profile[None]).to(self._device)
-        with torch.inference_mode():
-            state = self._model.encode_profiles(profile_14)
-            ratings: NDArray[np.float32] = self._model.score_all(state, self._vectors_CE)[0].float().cpu().numpy()
+        profile = int(np.ravel_multi_index(query.profile, PROFILE_SHAPE))
+        ratings: NDArray[np.float32] = torch.addmv(
+            self._offsets_P[profile], self._vectors_CE, self._users_PE[profile]
+        ).numpy()
         best = top_k(ratings, k, allowed[self._rows])
         return Recall(self._rows[best], ratings[best])
 

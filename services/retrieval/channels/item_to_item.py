@@ -16,12 +16,14 @@ def seed_rows(query: RecallQuery) -> NDArray[np.int64]:
     Liked means rated LIKED_FROM or better, or not rated at all: opening or watching is a choice. The latest event
     of an item decides.
     """
-    rows, latest = np.unique(query.history_rows[::-1], return_index=True)
-    by_recency = np.argsort(latest)
-    rows = rows[by_recency]
-    ratings = query.history_ratings[::-1][latest[by_recency]]
-    liked: NDArray[np.int64] = rows[(ratings == 0) | (ratings >= LIKED_FROM)]
-    return liked[:MAX_SEEDS]
+    seeds: dict[int, bool] = {}
+    for row, rating in zip(
+        reversed(query.history_rows.tolist()), reversed(query.history_ratings.tolist()), strict=True
+    ):
+        if row not in seeds:
+            seeds[row] = rating == 0 or rating >= LIKED_FROM
+    liked = [row for row, likes in seeds.items() if likes]
+    return np.array(liked[:MAX_SEEDS], np.int64)
 
 
 class ItemToItemChannel:

@@ -36,9 +36,10 @@ class TwoTowerChannel:
             np.array([query.user], np.int64),
         )
         with torch.inference_mode():
-            vectors_BD = self._model.encode_users_from(batch.to(self._device), self._history_items_IW)
-            vector: NDArray[np.float32] = vectors_BD[0].float().cpu().numpy()
-        return np.pad(vector, (0, self._index.vectors.shape[1] - len(vector)))
+            vectors_1D = self._model.encode_users_from(batch.to(self._device), self._history_items_IW)
+        query = np.zeros(self._index.dimensions, np.float32)  # an index may have a column more, see `unit_vectors`
+        query[: vectors_1D.shape[1]] = vectors_1D[0].float().cpu().numpy()
+        return query
 
     def recall(self, query: RecallQuery, k: int, allowed: NDArray[np.bool_]) -> Recall:
         """The k allowed items nearest to the user."""
