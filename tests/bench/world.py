@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from recstack.bundle import BundleStore
-from recstack.config import BundleSettings, GatewaySettings, RankingSettings, RetrievalSettings, Settings
+from recstack.config import BundleSettings, GatewaySettings, RankingSettings, RetrievalSettings, Settings, load_settings
 from recstack.data import Dataset
 from recstack.errors import BundleError
 from recstack.features.content import TitleVocabulary
@@ -42,6 +42,11 @@ DEMAND_WEIGHT, INTERCEPT = 0.1, -6.0
 VOICES = {"dien": 0.18, "dcn": 0.025, "ease": 1.4, "two_tower": 0.41, "trend": 1.0}
 RECALL = {"two_tower": 0.65, "ease": 2.0}
 """Weights about as they are fitted on MovieLens-1M."""
+
+
+def worlds_folder() -> Path:
+    """Where benchmarks keep their worlds: HOME/bench."""
+    return load_settings().home.resolve() / "bench"
 
 
 def make_world(

@@ -5,18 +5,26 @@ from collections.abc import Iterator
 import pytest
 
 from recstack import Client, Event, EventType
+from recstack.features.schema import HISTORY_RECORD
 from recstack.local import LocalStack
-from tests.bench.world import make_world
+from tests.bench.growth_points import Size, observe
 
 CHANNELS = {"two_tower", "item_to_item", "popular", "fresh", "cold_start"}
 HISTORY = 20
+SIZE = Size(items=200, users=50, history=HISTORY, candidates=500)
 TIMEOUT = 20.0
 
 
 @pytest.fixture(scope="module")
-def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
-    settings = make_world(tmp_path_factory.mktemp("world"), items=200, users=50, history=HISTORY)
-    with LocalStack(settings, ranking="plain", free_ports=True) as stack, stack.client(timeout=TIMEOUT) as client:
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack]:
+    settings = SIZE.settings(tmp_path_factory.mktemp("world"))
+    with LocalStack(settings, ranking="plain", free_ports=True) as stack:
+        yield stack
+
+
+@pytest.fixture
+def client(stack: LocalStack) -> Iterator[Client]:
+    with stack.client(timeout=TIMEOUT) as client:
         yield client
 
 
@@ -48,3 +56,17 @@ def test_a_recorded_event_is_seen(client: Client) -> None:
     answer = client.recommend(10, 180)
     assert first not in {item.item_id for item in answer.items}
     assert answer.candidates == 200 - HISTORY - 1
+
+
+def test_the_cost_of_a_request_is_read_from_every_process(stack: LocalStack) -> None:
+    point = observe(stack, SIZE, requests=20, warm_up=2)
+    assert point.requests == 20
+    assert point.degraded == 0
+    assert 200 - HISTORY - 1 <= point.ranked <= 200 - HISTORY, "all that the user has not seen"
+    assert point.cpu_ms.keys() == {"redis", "feature-store", "retrieval", "ranking", "gateway"}
+    assert point.cpu_ms["ranking"] > 0
+    assert point.total_cpu_ms >= sum(point.cpu_ms.values()) * 0.999
+    assert 0 < point.p50_ms <= point.p99_ms
+    assert point.stages_ms["total"] >= point.stages_ms["score"]
+    assert point.user_bytes > HISTORY * HISTORY_RECORD.itemsize
+    assert point.resident_mb["retrieval"] > 50
