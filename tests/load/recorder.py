@@ -120,7 +120,7 @@ class RpcRecording:
 
 @dataclass(slots=True)
 class Tick:
-    """One second of the run, by intended send."""
+    """One second of the run, by intended send. latency: of the RPC that is watched; the counts are of all."""
 
     latency: Histogram = field(default_factory=lambda: Histogram(digits=2))
     calls: int = 0
@@ -202,11 +202,12 @@ def merged(recordings: Iterable[Recording]) -> Recording:
 class Recorder:
     """Records the calls that were intended within [start, start + seconds), on the clock of `time.monotonic`.
 
-    What was intended before is warm-up, what comes after belongs to no window.
+    What was intended before is warm-up, what comes after belongs to no window. watched: the RPC whose latency the
+    timeline follows.
     """
 
-    def __init__(self, start: float, seconds: float) -> None:
-        self._start = start
+    def __init__(self, start: float, seconds: float, watched: str = "Recommend") -> None:
+        self._start, self._watched = start, watched
         self.recording = Recording(seconds)
 
     def record(self, call: Call) -> None:
@@ -230,6 +231,7 @@ class Recorder:
             latency_ms = (call.finished - intended) * 1000
             rpc.latency.record(latency_ms)
             rpc.latency_from_send.record((call.finished - call.sent) * 1000)
-            tick.latency.record(latency_ms)
+            if call.rpc == self._watched:
+                tick.latency.record(latency_ms)
         for stage, milliseconds in call.stages.items():
             self.recording.stages[stage].record(milliseconds)

@@ -48,12 +48,25 @@ def recording_of(step: Step) -> Recording:
 
 
 def stage_names(recording: Recording) -> list[str]:
-    """Stages in the order in which they run, each followed by its parts; TOTAL is last."""
-    names = list(recording.stages)
-    outer = [name for name in names if "/" not in name and name != TOTAL]
-    orphans = [name for name in names if "/" in name and name.partition("/")[0] not in outer]
-    ordered = [part for stage in outer for part in (stage, *(name for name in names if name.startswith(stage + "/")))]
-    return ordered + orphans + [TOTAL] * (TOTAL in names)
+    """Stages in the order in which they run, each followed by its components, and these by their parts; TOTAL is last.
+
+    "score" is a stage, "score/ranking" its component and "score/ranking.queue" a part of that.
+    """
+    names = [name for name in recording.stages if name != TOTAL]
+    ordered: list[str] = []
+    for stage in (name for name in names if depth(name) == 0):
+        ordered.append(stage)
+        for component in (name for name in names if depth(name) == 1 and name.startswith(f"{stage}/")):
+            ordered.append(component)
+            ordered += (name for name in names if name.startswith(f"{component}."))
+    left_over = [name for name in names if name not in ordered]
+    return ordered + left_over + [TOTAL] * (TOTAL in recording.stages)
+
+
+def depth(stage: str) -> int:
+    """0 for a stage, 1 for a component, 2 for a part of a component."""
+    _, slash, component = stage.partition("/")
+    return bool(slash) + ("." in component)
 
 
 def to_json(result: Result) -> dict[str, Any]:

@@ -35,18 +35,25 @@ def _percentiles(axes: Axes, result: Result) -> None:
 
 def _limits(axes: Axes, result: Result) -> None:
     target, knee = result.target.p99_ms, result.knee
-    low, high = axes.get_ylim()
-    axes.set_ylim(max(0.1, low), max(high, target) * 2.5)
-    log_milliseconds(axes)
+    highest = max(step.rate for step in result.steps)
+    axes.set_xlim(0, 1.03 * highest)
+    log_milliseconds(axes, target)
     axes.axhline(target, color=INK, linewidth=1, linestyle="--")
-    note = {"textcoords": "offset points", "fontsize": 9}
-    where = ("axes fraction", "data")
-    axes.annotate(f"target p99 {target:g} ms", (0.005, target), xytext=(2, 4), xycoords=where, color=INK, **note)
+    outside = ("axes fraction", "data")
+    axes.annotate(f"target\np99\n{target:g} ms", (1.01, target), xycoords=outside, va="center", fontsize=9, color=INK)
     if knee and knee.rate:
         axes.axvline(knee.rate, color=GREEN, linewidth=7, alpha=0.18)
-        text, where = f"knee {knee.rate:.4g}/s", ("data", "axes fraction")
+        early = knee.rate < highest / 2
         axes.annotate(
-            text, (knee.rate, 0), xytext=(-7, 7), xycoords=where, ha="right", color=GREEN, fontweight="bold", **note
+            f"knee {knee.rate:.4g}/s",
+            (knee.rate, 0),
+            xycoords=("data", "axes fraction"),
+            xytext=(8 if early else -8, 7),
+            textcoords="offset points",
+            ha="left" if early else "right",
+            color=GREEN,
+            fontweight="bold",
+            bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 1},
         )
 
 
@@ -65,10 +72,10 @@ def _shares(axes: Axes, steps: list[Step]) -> None:
             colour = colours[number % len(colours)]
             axes.plot(rates, share, style, color=colour, marker="o", markersize=4, label=f"{words} {kind}")
             top = max(top, *share)
-    axes.set_ylim(-0.06 * top, 1.3 * top)
+    axes.set_ylim(-0.06 * top, 1.15 * top)
     axes.set_ylabel("% of calls")
     axes.set_xlabel("requests per second, intended")
     if axes.lines:
         legend(axes, 3)
     else:
-        axes.text(0.01, 0.85, "no errors, nothing degraded", transform=axes.transAxes, va="top", color=FAINT)
+        axes.text(0.5, 0.5, "no errors, nothing degraded", transform=axes.transAxes, ha="center", color=FAINT)

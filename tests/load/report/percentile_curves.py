@@ -24,15 +24,14 @@ def percentile_curves(recording: Recording, load: str) -> Figure:
     watched = recording.rpcs.get(RECOMMEND)
     if watched and watched.latency.count:
         line = curve(watched.latency_from_send)
-        axes.plot(*line, color=INK, linewidth=1.2, linestyle="--", label=f"{RECOMMEND}, from the actual send")
+        axes.plot(*line, color=INK, linewidth=1.2, linestyle="--", label=f"{RECOMMEND}, from send")
     axes.set_xscale("log")
-    axes.set_xticks(*share_ticks(math.ceil(math.log10(most))))
+    axes.set_xticks(*share_ticks(math.floor(math.log10(most))))
     axes.minorticks_off()
-    low, high = axes.get_ylim()
-    axes.set_ylim(max(0.1, low), high * 2)
+    axes.set_xlim(0.9, 1.2 * most)
     log_milliseconds(axes)
     axes.set_xlabel("share of calls that took at most so long")
-    legend(axes, 3)
+    legend(axes, 5)
     return figure
 
 

@@ -6,6 +6,7 @@ from matplotlib.figure import Figure
 
 from tests.load.report.latency_by_rate import latency_by_rate
 from tests.load.report.percentile_curves import percentile_curves
+from tests.load.report.stages_by_rate import stages_by_rate
 from tests.load.report.timeline import timeline
 from tests.load.report.waterfall import waterfall
 from tests.load.result import Result
@@ -29,6 +30,11 @@ def plots(result: Result) -> list[Plot]:
             "Below, the share of errors by kind, and of degraded answers by component."
         )
         made.append(Plot("latency-by-rate", caption, latency_by_rate(result)))
+        caption = (
+            "Mean time in each stage of a Recommend at each rate up to just beyond the knee: the stage that grows is "
+            "the one that limits."
+        )
+        made.append(Plot("stages-by-rate", caption, stages_by_rate(result)))
     if result.recording.calls:
         caption = (
             "The latency that a share of all calls did not exceed; each step to the right has a tenth of the calls. "
@@ -41,6 +47,6 @@ def plots(result: Result) -> list[Plot]:
             "parts below them. The numbers are p50 and p99."
         )
         made.append(Plot("waterfall", caption, waterfall(result.recording, result.load)))
-    caption = "Second by second: percentiles of all calls, and how many were answered, degraded or failed."
+    caption = "Second by second: Recommend's latency, and how many of all calls were answered, degraded or failed."
     made.append(Plot("timeline", caption, timeline(result.recording, result.load)))
     return made

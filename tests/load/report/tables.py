@@ -8,7 +8,7 @@ from rich.table import Table
 
 from tests.load.knee import Step, Target
 from tests.load.recorder import Recording
-from tests.load.result import Result, headline, recording_of, stage_names, verdict
+from tests.load.result import Result, depth, headline, recording_of, stage_names, verdict
 from tests.load.traffic import RECOMMEND
 
 Row = tuple[str, ...]
@@ -132,9 +132,8 @@ def _rich(grid: Grid) -> Table:
 
 
 def indented(stage: str) -> str:
-    """A stage's name, set in by its depth: a part of a component is written "component.part"."""
-    depth = stage.count("/") + (stage.count(".") if "/" in stage else 0)
-    return "  " * depth + stage
+    """A stage's name, set in by its depth."""
+    return "  " * depth(stage) + stage
 
 
 def milliseconds(value: float) -> str:

@@ -16,8 +16,6 @@ def timeline(recording: Recording, load: str) -> Figure:
     for percent, colour in ((50, SKY), (99, ORANGE)):
         values = [tick.latency.percentile(percent) if tick.latency.count else math.nan for tick in ticks]
         latency.plot(values, color=colour, linewidth=1.8, marker="o", markersize=3, label=f"p{percent}")
-    low, high = latency.get_ylim()
-    latency.set_ylim(max(0.1, low), high * 1.6)
     log_milliseconds(latency)
     legend(latency, 2)
     _stack(calls, ticks)
@@ -34,7 +32,7 @@ def _stack(axes: Axes, ticks: list[Tick]) -> None:
     for name, (colour, counts) in layers.items():
         axes.bar(range(len(ticks)), counts, bottom=below, width=0.8, color=colour, alpha=0.85, label=name)
         below = [under + count for under, count in zip(below, counts, strict=True)]
-    axes.set_ylim(0, max(1, *below) * 1.45)
+    axes.set_ylim(0, max(1, *below) * 1.1)
     axes.set_ylabel("calls/s")
     axes.set_xlabel("seconds since the end of warm-up")
     legend(axes, 3)
