@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from recstack.bundle import Bundle
 from recstack.errors import BundleError
@@ -84,12 +83,19 @@ class Scorer:
     def score(self, queries: Sequence[RankQuery]) -> list[NDArray[np.float32]]:
         """Predictions for each query's candidates, one float32 array per query, in request order.
 
-        The queries are scored together: histories and candidate lists are padded to the longest.
+        Histories are encoded together, padded to the longest; candidates are scored in groups of like number.
         """
         if not queries:
             return []
-        predictions_BN = self._rankers.predict(*self._inputs(queries)).cpu().numpy()
-        return [row[: len(query.item_ids)] for row, query in zip(predictions_BN, queries, strict=True)]
+        return self._rankers.predict(
+            Users(
+                np.stack([np.asarray(query.profile, np.int64) for query in queries]),
+                [self._catalogue.index_of(query.history.item_ids) for query in queries],
+                [query.history.ratings for query in queries],
+                self._users.index_of(np.array([query.user_id for query in queries], np.int64)),
+            ),
+            [self._catalogue.index_of(query.item_ids) for query in queries],
+        )
 
     def attribute(self, query: RankQuery) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Scores [N], equal to those of `score`, and the influence [N, history events] of each event on them.
@@ -119,16 +125,3 @@ class Scorer:
         profile = np.zeros(len(PROFILE_SIZES), np.int64)
         for known in (EMPTY_HISTORY, history):
             self.score([RankQuery(profile, known, items)])
-
-    def _inputs(self, queries: Sequence[RankQuery]) -> tuple[Users, Tensor]:
-        """Users, and item indices [B, N] of their candidates, padded with the unknown item."""
-        users = Users(
-            np.stack([np.asarray(query.profile, np.int64) for query in queries]),
-            [self._catalogue.index_of(query.history.item_ids) for query in queries],
-            [query.history.ratings for query in queries],
-            self._users.index_of(np.array([query.user_id for query in queries], np.int64)),
-        )
-        candidates_BN = np.zeros((len(queries), max(len(query.item_ids) for query in queries)), np.int64)
-        for row, query in enumerate(queries):
-            candidates_BN[row, : len(query.item_ids)] = self._catalogue.index_of(query.item_ids)
-        return users, torch.from_numpy(candidates_BN)

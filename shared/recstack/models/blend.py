@@ -9,6 +9,7 @@ Shape legend: B users, N candidates, I items, E item vector.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,9 +18,12 @@ from torch import Tensor
 
 from recstack.bundle.manifest import ranker_folder
 from recstack.errors import BundleError
-from recstack.features.batch import user_batch
-from recstack.models.ranker import Prediction, Ranker
+from recstack.features.batch import UserBatch, user_batch
+from recstack.models.ranker import Prediction, Ranker, users_of
 from recstack.models.rankers import load_item_vectors, load_ranker
+
+PAIRS_AT_ONCE = 1024
+"""Candidates, padding included, that are scored at once on a CPU: what a layer makes of them stays in its cache."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +37,19 @@ class Users:
     item_indices: Sequence[NDArray[np.int64]]
     ratings: Sequence[NDArray[np.float32]]
     indices: NDArray[np.int64]
+
+    def take(self, rows: Sequence[int]) -> "Users":
+        """Some of the users, in this order."""
+        return Users(
+            self.profiles[rows],
+            [self.item_indices[row] for row in rows],
+            [self.ratings[row] for row in rows],
+            self.indices[rows],
+        )
+
+    def batch(self, max_length: int) -> UserBatch:
+        """The users as tensors, with the last `max_length` events of each history."""
+        return user_batch(self.profiles, self.item_indices, self.ratings, max_length, self.indices)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +80,9 @@ class Blend:
         self.members = dict(members)
         self.prediction: Prediction = next(iter(kinds.values()))
         self._first = next(iter(members.values()))
-        self._device = self._first.item_vectors_IE.device
+        self.device = self._first.item_vectors_IE.device
+        with torch.inference_mode():
+            self._served = [member.ranker.served(member.item_vectors_IE) for member in members.values()]
 
     @classmethod
     def load(cls, bundle_folder: Path, weights: Mapping[str, float], device: torch.device | str = "cpu") -> "Blend":
@@ -82,26 +101,68 @@ class Blend:
     @property
     def max_history(self) -> int:
         """History events that count for at least one member; 0 when no member reads histories."""
-        return max(int(member.ranker.config.max_history) for member in self.members.values())
+        return max(self.history_lengths)
 
-    def predict(self, users: Users, candidates_BN: Tensor) -> Tensor:
-        """Predictions [B, N] float32 for item indices `candidates_BN`: probabilities, or ratings 1..5."""
+    @property
+    def history_lengths(self) -> list[int]:
+        """The different numbers of history events that members read."""
+        return sorted({int(member.ranker.config.max_history) for member in self.members.values()})
+
+    def predict(self, users: Users, candidates: Sequence[NDArray[np.int64]]) -> list[NDArray[np.float32]]:
+        """Predictions for each user's candidates (item indices), one array per user: probabilities, or ratings 1..5."""
+        # Longest lists first: what is padded together is then of nearly one length.
+        order = sorted(range(len(candidates)), key=lambda row: -len(candidates[row]))
+        ordered = users if order == list(range(len(order))) else users.take(order)
+        batches = {length: ordered.batch(length).to(self.device) for length in self.history_lengths}
         with torch.inference_mode():
-            return self._first.ranker.predict(self.score(users, candidates_BN))
+            states = self._encode(batches)
+            predictions: list[NDArray[np.float32]] = [np.empty(0, np.float32)] * len(order)
+            for rows in self._groups([len(candidates[row]) for row in order]):
+                chosen = [candidates[row] for row in order[rows]]
+                scores_BN = self._score(states, rows, padded(chosen).to(self.device))
+                predicted_BN = self._first.ranker.predict(scores_BN).cpu().numpy()
+                for row, predicted_N, one in zip(order[rows], predicted_BN, chosen, strict=True):
+                    predictions[row] = predicted_N[: len(one)]
+            return predictions
 
-    def score(self, users: Users, candidates_BN: Tensor) -> Tensor:
-        """Raw scores [B, N] float32: logits where `prediction` is LIKE, ratings where it is RATING."""
-        candidates_BN = candidates_BN.to(self._device)
+    def predict_tensors(self, batches: Mapping[int, UserBatch], candidates_BN: Tensor) -> Tensor:
+        """Predictions [B, N] of inputs that are on the blend's device. Launches work there and waits for none of it.
+
+        batches: the users, with as much of their history as each of `history_lengths` says.
+        """
         with torch.inference_mode():
-            scores = [member.weight * _scores(member, users, candidates_BN) for member in self.members.values()]
-            return torch.stack(scores).sum(0)
+            scores_BN = self._score(self._encode(batches), slice(None), candidates_BN)
+            return self._first.ranker.predict(scores_BN)
+
+    def _encode(self, batches: Mapping[int, UserBatch]) -> list[Any]:
+        """Every member's state of the users, each with as much of the history as the member was trained with."""
+        return [
+            served.encode(batches[int(member.ranker.config.max_history)])
+            for served, member in zip(self._served, self.members.values(), strict=True)
+        ]
+
+    def _score(self, states: Sequence[Any], rows: slice, candidates_BN: Tensor) -> Tensor:
+        scores = [
+            member.weight * served.score(users_of(state, rows), candidates_BN).float()
+            for served, member, state in zip(self._served, self.members.values(), states, strict=True)
+        ]
+        return scores[0] if len(scores) == 1 else torch.stack(scores).sum(0)
+
+    def _groups(self, counts: Sequence[int]) -> list[slice]:
+        """Users that are scored at once: on a CPU as many as fit its cache, on another device all."""
+        if self.device.type != "cpu":
+            return [slice(0, len(counts))]
+        groups, start = [], 0
+        for end in range(1, len(counts) + 1):
+            if end == len(counts) or (end + 1 - start) * counts[start] > PAIRS_AT_ONCE:
+                groups.append(slice(start, end))
+                start = end
+        return groups
 
 
-def _scores(member: Member, users: Users, candidates_BN: Tensor) -> Tensor:
-    ranker, vectors_IE = member.ranker, member.item_vectors_IE
-    # Each member is given as much of the history as it was trained with.
-    batch = user_batch(users.profiles, users.item_indices, users.ratings, ranker.config.max_history, users.indices).to(
-        vectors_IE.device
-    )
-    scores_BN: Tensor = ranker.score(ranker.encode_users(batch, vectors_IE), vectors_IE[candidates_BN])
-    return scores_BN.float()
+def padded(rows: Sequence[NDArray[np.int64]]) -> Tensor:
+    """Item indices [B, N], N that of the longest row; shorter rows end in the unknown item."""
+    padded_BN = np.zeros((len(rows), max(map(len, rows))), np.int64)
+    for padded_N, row in zip(padded_BN, rows, strict=True):
+        padded_N[: len(row)] = row
+    return torch.from_numpy(padded_BN)

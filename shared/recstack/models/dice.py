@@ -26,10 +26,11 @@ class Dice(nn.Module):
         self.register_buffer("mean_F", torch.zeros(width))
         self.register_buffer("variance_F", torch.ones(width))
 
-    def forward(self, rows_RF: Tensor, real_R: Tensor) -> Tensor:
-        """[R, F]. Rows that are not `real_R` are padding and have no part in the moments."""
+    def forward(self, rows_RF: Tensor, real_R: Tensor | None = None) -> Tensor:
+        """[R, F]. Rows that are not `real_R` are padding and have no part in the moments of training."""
         mean_F, variance_F = self.mean_F, self.variance_F
         if self.training:
+            real_R = rows_RF.new_ones(len(rows_RF), dtype=torch.bool) if real_R is None else real_R
             weights_R1 = (real_R / real_R.sum().clamp(min=1)).to(rows_RF.dtype).unsqueeze(1)
             mean_F = (rows_RF * weights_R1).sum(0)
             variance_F = ((rows_RF - mean_F).square() * weights_R1).sum(0)

@@ -32,7 +32,7 @@ from recstack.models.item_features import SEQUENCES, ItemFeatures
 from recstack.models.layers import embedding
 from recstack.models.neighbours import Neighbours
 from recstack.models.opinions import NUM_STATISTICS, HistoryStatistics, Residuals
-from recstack.models.ranker import Ranker
+from recstack.models.ranker import Ranker, Served
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -177,6 +177,12 @@ class DIEN(Ranker):
         logits: Tensor = self.head(first_BNF.flatten(0, 1), real_BN.flatten())
         match_BN: Tensor = self.memory(last_step(state.memory_BLM, visible_BM), candidates_BND)
         return logits.view(match_BN.shape) + match_BN + candidates_BNE[..., -1]
+
+    def served(self, item_vectors_IE: Tensor) -> Served:
+        """See Ranker."""
+        from recstack.models.dien_served import ServedDIEN  # it builds on this module
+
+        return ServedDIEN(self, item_vectors_IE)
 
     def auxiliary_logits(self, state: UserState, candidates_BNE: Tensor, visible_BN: Tensor) -> Tensor:
         """Logits [B, N] from the extracted interest alone, for the auxiliary loss (Zhou et al., 2019).

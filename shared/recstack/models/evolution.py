@@ -14,6 +14,7 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor, nn
 
+from recstack.models import rollout
 from recstack.models.kernels import last_state
 from recstack.models.recurrence import evolve
 
@@ -35,22 +36,10 @@ class GRU(nn.Module):
     def forward(self, steps_BLD: Tensor) -> Tensor:
         """States [B, L, H] after each step, from zero."""
         if not torch.is_grad_enabled():
-            return self._library_forward(steps_BLD)
+            return rollout.all_states(self.input(steps_BLD), self.recurrent_HG)
         inputs_LB1G = self.input(steps_BLD.transpose(0, 1)).unsqueeze(2)
         states_LBH = evolve(inputs_LB1G, inputs_LB1G.new_ones(inputs_LB1G.shape[:3]), self.recurrent_HG).squeeze(2)
         return states_LBH.transpose(0, 1)
-
-    def _library_forward(self, steps_BLD: Tensor) -> Tensor:
-        """The same by torch's own GRU, whose loop is faster for few users; its update gate says how much stays."""
-        size = len(self.recurrent_HG)
-        order = torch.arange(3 * size, device=steps_BLD.device).view(3, size)[[1, 0, 2]].flatten()
-        sign_G1 = torch.ones(3 * size, 1, dtype=steps_BLD.dtype, device=steps_BLD.device)
-        sign_G1[size : 2 * size] = -1
-        weights = [sign_G1 * self.input.weight[order], sign_G1 * self.recurrent_HG.t()[order]]
-        biases = [sign_G1[:, 0] * self.input.bias[order], torch.zeros_like(self.input.bias)]
-        start_1BH = steps_BLD.new_zeros(1, len(steps_BLD), size)
-        states_BLH: Tensor = torch.gru(steps_BLD, start_1BH, weights + biases, True, 1, 0.0, False, False, True)[0]
-        return states_BLH
 
 
 class Evolution(nn.Module, ABC):

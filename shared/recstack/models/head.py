@@ -24,8 +24,8 @@ class Head(nn.Module):
         self.layers = nn.ModuleList(nn.Linear(*pair) for pair in zip(widths, (*widths[1:], 1), strict=True))
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, rows_RF: Tensor, real_R: Tensor) -> Tensor:
-        """Logits [R]. real_R: False where a row is padding."""
+    def forward(self, rows_RF: Tensor, real_R: Tensor | None = None) -> Tensor:
+        """Logits [R]. real_R: False where a row is padding; only training asks for it."""
         for number, (activation, layer) in enumerate(zip(self.activations, self.layers, strict=True)):
             rows_RF = activation(rows_RF, real_R) if isinstance(activation, Dice) else activation(rows_RF)
             rows_RF = layer(self.dropout(rows_RF) if number == 0 else rows_RF)

@@ -60,3 +60,19 @@ class HistoryStatistics(nn.Module):
         length_BL = (torch.log1p(steps_L) - mean_S[0]).expand_as(rating_BL)
         statistics_BLS = torch.stack([length_BL, rating_BL, residual_BL, recent_BL, expectation_BL], dim=2)
         return statistics_BLS / self.deviation_S
+
+    def at_end(self, expected_BL: Tensor, ratings_BL: Tensor, residuals_BL: Tensor, real_BL: Tensor) -> Tensor:
+        """Statistics [B, S] after the last real step: the last of `forward`, zeros without a step.
+
+        expected_BL: the sigmoid of the items' biases. real_BL: False where a step is padding.
+        """
+        mean_S, real_BL = self.mean_S.to(expected_BL.dtype), real_BL.to(expected_BL.dtype)
+        steps_B1 = real_BL.sum(1, keepdim=True)
+        recent_BL = real_BL * (steps_B1 - torch.arange(real_BL.shape[1], device=real_BL.device) <= RECENT_STEPS)
+        terms_BL3 = torch.stack([ratings_BL - mean_S[1], residuals_BL, expected_BL - mean_S[4]], dim=2)
+        all_B3, recent_B3 = (torch.stack([real_BL, recent_BL], dim=1) @ terms_BL3).unbind(1)
+        rating_B1, residual_B1, expectation_B1 = torch.split(all_B3 / (steps_B1 + PRIOR_STEPS), 1, dim=1)
+        recent_B1 = recent_B3[:, 1:2] / (steps_B1.clamp(max=RECENT_STEPS) + PRIOR_STEPS)
+        length_B1 = torch.log1p(steps_B1) - mean_S[0]
+        statistics_BS = torch.cat([length_B1, rating_B1, residual_B1, recent_B1, expectation_B1], dim=1)
+        return statistics_BS / self.deviation_S * (steps_B1 > 0)

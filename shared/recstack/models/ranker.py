@@ -5,7 +5,9 @@ Work is split by what it depends on: items once per bundle, users once per reque
 Shape legend: B users, N candidates, I items, E item vector.
 """
 
+import dataclasses
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from enum import StrEnum
 from typing import Any
 
@@ -53,8 +55,76 @@ class Ranker(nn.Module, ABC):
         only the first steps of the history; by default it sees all. Models that read no history ignore it.
         """
 
+    def served(self, item_vectors_IE: Tensor) -> "Served":
+        """The model laid out for serving with these vectors of `encode_items`; its weights must not change after."""
+        return PlainServed(self, item_vectors_IE)
+
     def predict(self, scores_BN: Tensor) -> Tensor:
         """Raw scores as what the model predicts: probabilities, or ratings clipped to 1..5."""
         if self.prediction is Prediction.LIKE:
             return torch.sigmoid(scores_BN)
         return scores_BN.clamp(MIN_RATING, MAX_RATING)
+
+
+class Served(ABC):
+    """A ranker in eval mode, laid out for serving: what depends on an item alone is computed once, when it is made.
+
+    Gives the raw scores of `Ranker.score` with the whole history visible, to float rounding. Nothing is changed after
+    construction, so threads may share it. Both methods are called without gradients.
+    """
+
+    @abstractmethod
+    def encode(self, users: UserBatch) -> Any:
+        """All that scoring needs of the users: tensors whose first axis is the user, in tuples or dataclasses."""
+
+    @abstractmethod
+    def score(self, state: Any, candidates_BN: Tensor) -> Tensor:
+        """Raw scores [B, N] of item indices (int64); `state` is that of these B users, see `users_of`."""
+
+
+def users_of(state: Any, rows: slice) -> Any:
+    """The part of a `Served.encode` result that belongs to some of its users."""
+    if isinstance(state, Tensor):
+        return state[rows]
+    if isinstance(state, tuple):
+        return tuple(users_of(part, rows) for part in state)
+    if state is None:
+        return None
+    parts = {field.name: users_of(getattr(state, field.name), rows) for field in dataclasses.fields(state)}
+    return dataclasses.replace(state, **parts)
+
+
+class PlainServed(Served):
+    """A ranker as it is: item vectors are kept, the rest is the model's own code."""
+
+    def __init__(self, ranker: Ranker, item_vectors_IE: Tensor) -> None:
+        self._ranker = ranker
+        self._item_vectors_IE = item_vectors_IE
+
+    def encode(self, users: UserBatch) -> Any:
+        """See Served."""
+        return self._ranker.encode_users(users, self._item_vectors_IE)
+
+    def score(self, state: Any, candidates_BN: Tensor) -> Tensor:
+        """See Served."""
+        return self._ranker.score(state, nn.functional.embedding(candidates_BN, self._item_vectors_IE))
+
+
+class DotProductServed(Served):
+    """A ranker whose raw score is the dot product of a user vector and an item vector.
+
+    encode: user vectors [B, D] of a batch. item_vectors_ID: what they are multiplied with.
+    """
+
+    def __init__(self, encode: Callable[[UserBatch], Tensor], item_vectors_ID: Tensor) -> None:
+        self._encode = encode
+        self._item_vectors_ID = item_vectors_ID.contiguous()
+
+    def encode(self, users: UserBatch) -> Tensor:
+        """User vectors [B, D]."""
+        return self._encode(users)
+
+    def score(self, state: Tensor, candidates_BN: Tensor) -> Tensor:
+        """See Served."""
+        candidates_BND = nn.functional.embedding(candidates_BN, self._item_vectors_ID)
+        return (candidates_BND @ state.unsqueeze(2)).squeeze(2)

@@ -14,6 +14,7 @@ from types import ModuleType
 import torch
 from torch import Tensor
 
+from recstack.models import rollout
 from recstack.models.recurrence import evolve
 
 log = logging.getLogger(__name__)
@@ -21,12 +22,13 @@ log = logging.getLogger(__name__)
 
 def last_state(inputs_KBMG: Tensor, attention_KBN: Tensor, recurrent_HG: Tensor) -> Tensor:
     """The state [B, N, H] of an attentional GRU after all steps, from zero; arguments as those of `evolve`."""
-    if not torch.is_grad_enabled():
-        fused = triton_kernel("augru", inputs_KBMG.device.type)
-        if fused is not None and fused.serves(inputs_KBMG, recurrent_HG):
-            state_BNH: Tensor = fused.augru(inputs_KBMG, attention_KBN, recurrent_HG)
-            return state_BNH
-    return evolve(inputs_KBMG, attention_KBN, recurrent_HG)[-1]
+    if torch.is_grad_enabled():
+        return evolve(inputs_KBMG, attention_KBN, recurrent_HG)[-1]
+    fused = triton_kernel("augru", inputs_KBMG.device.type)
+    if fused is not None and fused.serves(inputs_KBMG, recurrent_HG):
+        state_BNH: Tensor = fused.augru(inputs_KBMG, attention_KBN, recurrent_HG)
+        return state_BNH
+    return rollout.last_state(inputs_KBMG, attention_KBN, recurrent_HG)
 
 
 @functools.cache
