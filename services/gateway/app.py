@@ -17,6 +17,7 @@ from services.gateway.filters.genre_year_limits import GenreYearLimits
 from services.gateway.filters.not_recalled import NotRecalled
 from services.gateway.hydrators.cold_user import ColdUser
 from services.gateway.hydrators.display import Display
+from services.gateway.hydrators.display_cache import DisplayCache
 from services.gateway.hydrators.item_features import ItemFeatures
 from services.gateway.hydrators.user_features import UserFeatures
 from services.gateway.pipeline.deadline import Deadline
@@ -31,6 +32,9 @@ from services.gateway.sources.popular_cache import PopularCache
 from services.gateway.sources.recall import Recall
 
 log = logging.getLogger("recstack.gateway")
+
+DISPLAY_CACHE_ITEMS = 100_000
+"""Items whose titles are remembered, 15 MB at most: more than the answers of any minute hold."""
 
 SERVICE = gateway_pb2.DESCRIPTOR.services_by_name["RecommenderService"].full_name
 
@@ -106,7 +110,7 @@ def build_pipeline(backends: Backends, popular_cache: PopularCache, settings: Ga
         ),
         scorer=Step(Ranking(backends.ranking), Fallback(RecallOrder(), "recall order used"), share=0.8),
         display_hydrator=Step(
-            Display(backends.features),
+            Display(backends.features, DisplayCache(DISPLAY_CACHE_ITEMS, settings.display_cache_seconds)),
             Optional("titles, years and genres left out, genres not spread"),
             # The last step must not use everything up: gRPC rounds deadlines up by as much as 1 %, and a busy process
             # needs more than the reserve to get its answer out.

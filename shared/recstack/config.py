@@ -92,6 +92,11 @@ class GatewaySettings(_Section):
     cold_start_k: int = Field(20, ge=0, description="items with few interactions, by content; empty without a model")
     max_candidates: int = Field(500, ge=1, description="candidates ranked per request")
     diversity: float = Field(0.1, ge=0, le=1, description="0 = pure relevance; higher spreads genres")
+    display_cache_seconds: float = Field(
+        60.0,
+        ge=0,
+        description="how long titles, years and genres that were read are used again; 0 reads them each time",
+    )
 
 
 class TtlSettings(_Section):

@@ -236,10 +236,12 @@ async def running_stack(
     down: tuple[str, ...] = (),
     ready: bool = True,
     feature_store: str | None = None,
+    display_cache_seconds: float = 0.0,
 ) -> AsyncIterator[Stack]:
     """A gateway on a free port with its backends; those in `down` have a port at which nobody listens.
 
     `ready` waits until the gateway says SERVING. `feature_store` is the address of a real one to use instead.
+    Titles are read each time, so that every request takes all four hops; `display_cache_seconds` changes that.
     """
     stack = Stack()
     ports = {name: await stack.start_backend(name) for name in ("features", "retrieval", "ranking")}
@@ -248,7 +250,9 @@ async def running_stack(
         feature_store=FeatureStoreSettings(address=feature_store or f"127.0.0.1:{ports['features']}"),
         retrieval=RetrievalSettings(address=f"127.0.0.1:{ports['retrieval']}"),
         ranking=RankingSettings(address=f"127.0.0.1:{ports['ranking']}"),
-        gateway=(gateway or GatewaySettings()).model_copy(update={"address": LOOPBACK}),
+        gateway=(gateway or GatewaySettings()).model_copy(
+            update={"address": LOOPBACK, "display_cache_seconds": display_cache_seconds}
+        ),
     )
     async with running_gateway(settings) as server:
         stack.gateway = server

@@ -6,7 +6,7 @@ from recstack.api.common.v1 import common_pb2
 from recstack.api.gateway.v1 import gateway_pb2
 from recstack.config import GatewaySettings
 from recstack.features.channels import channel_names
-from tests.helpers.gateway_stack import Stack, genres_of, running_stack
+from tests.helpers.gateway_stack import Fault, Stack, genres_of, running_stack
 
 PURE_RELEVANCE = GatewaySettings(diversity=0)
 
@@ -167,3 +167,14 @@ async def test_explain_says_when_a_limit_of_the_caller_dropped_an_item() -> None
 
     assert [item.drop_reason for item in reply.items] == ["genre_year_limits", ""]
     assert not reply.items[1].influences, "no history, no influences"
+
+
+async def test_titles_that_were_read_a_moment_ago_need_no_second_read() -> None:
+    async with running_stack(gateway=PURE_RELEVANCE, display_cache_seconds=60) as stack:
+        first = await stack.stub.Recommend(recommend())
+        stack.features.faults["GetItems"] = Fault(silent=True)
+        second = await stack.stub.Recommend(recommend())
+
+    assert list(second.titles) == list(first.titles) != [""] * 5
+    assert list(second.genres) == list(first.genres)
+    assert list(second.degraded) == []
