@@ -42,13 +42,14 @@ def test_an_outcome_that_was_not_finished_is_absent(tmp_path: Path) -> None:
     assert Outcome.load(tmp_path / "result") is None
 
 
-def test_a_key_depends_on_settings_split_and_data() -> None:
+def test_a_key_depends_on_settings_split_data_and_the_sizes_of_the_parts() -> None:
     entrant = Entrant(name="a", kind=Kind.OURS, measure=lambda bench, seed: Measurement(metrics={}), settings={"x": 1})
     keys = {
-        entrant.key("ml-1m"),
-        entrant.key("synthetic"),
-        replace(entrant, settings={"x": 2}).key("ml-1m"),
-        replace(entrant, split="random-90-10").key("ml-1m"),
+        entrant.key("ml-1m", (8, 1, 1)),
+        entrant.key("ml-1m", (7, 2, 1)),
+        entrant.key("synthetic", (8, 1, 1)),
+        replace(entrant, settings={"x": 2}).key("ml-1m", (8, 1, 1)),
+        replace(entrant, split="random-90-10").key("ml-1m", (8, 1, 1)),
     }
-    assert len(keys) == 4
-    assert replace(entrant, settings={"x": 1}).key("ml-1m") == entrant.key("ml-1m")
+    assert len(keys) == 5
+    assert replace(entrant, settings={"x": 1}).key("ml-1m", (8, 1, 1)) == entrant.key("ml-1m", (8, 1, 1))

@@ -16,7 +16,7 @@ from recstack.models.dien import DIEN, DIENConfig
 from recstack.models.dien_notebook import NotebookDIEN
 from recstack.models.ranker import Ranker
 from services.trainer.fit import FitConfig, FitResult
-from services.trainer.tasks.dien import DIEN_PRESETS, set_item_bias, train_dien
+from services.trainer.tasks.dien import DIEN_PRESETS, DIENTask, set_item_bias, train_dien
 from services.trainer.tasks.history_at import events_at, predict_rows
 from services.trainer.tasks.segments import liked
 
@@ -71,6 +71,13 @@ def test_a_finished_run_is_not_trained_again(
     np.testing.assert_array_equal(
         predict_rows(model, world, rows, rows.test[:50]), predict_rows(again, world, rows, rows.test[:50])
     )
+
+
+def test_a_run_on_another_split_is_another_run(world: Dataset, split: TemporalSplit) -> None:
+    rows, model = temporal_rows(split), PRESET.model(len(world.items.ids))
+    fewer = dataclasses.replace(rows, train=rows.train[:-100])
+    of_rows, of_fewer = (DIENTask(model, world, part, PRESET, seed=1).identity() for part in (rows, fewer))
+    assert of_rows != of_fewer
 
 
 def test_predictions_do_not_depend_on_what_is_predicted_together(

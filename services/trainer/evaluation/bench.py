@@ -102,9 +102,9 @@ class Bench:
         return outcome
 
     def finished(self, protocol: str, entrant: Entrant, seed: int) -> Outcome | None:
-        """The outcome of `entrant` as it is now; None where there is none, or one of other settings."""
+        """The outcome of `entrant` as it is now; None where there is none, or one of other settings or rows."""
         outcome = Outcome.load(self._path(protocol, entrant.name, seed))
-        return outcome if outcome and outcome.key == entrant.key(self.data(entrant.split).name) else None
+        return outcome if outcome and outcome.key == self._key(entrant) else None
 
     def measure(self, protocol: str, entrant: Entrant, seed: int) -> Outcome:
         """Measure `entrant` and keep the outcome."""
@@ -112,7 +112,7 @@ class Bench:
             protocol=protocol,
             entrant=entrant.name,
             seed=seed,
-            key=entrant.key(self.data(entrant.split).name),
+            key=self._key(entrant),
             settings=entrant.settings,
             measured=entrant.measure(self, seed),
             machine=machine(),
@@ -121,6 +121,11 @@ class Bench:
         )
         outcome.save(self._path(protocol, entrant.name, seed))
         return outcome
+
+    def _key(self, entrant: Entrant) -> str:
+        split = self.split(entrant.split)
+        sizes = (len(split.train), len(split.validation), len(split.test))
+        return entrant.key(self.data(entrant.split).name, sizes)
 
     def _path(self, protocol: str, entrant: str, seed: int) -> Path:
         name = re.sub(r"[^a-zA-Z0-9]+", "-", entrant).strip("-")

@@ -39,7 +39,7 @@ class Entrant:
     seeded: bool = True
     needs: tuple[tuple[str, str], ...] = ()
 
-    def key(self, dataset: str) -> str:
-        """Short hash of the settings, the split and the data's name."""
-        content = json.dumps([dict(self.settings), self.split, dataset], sort_keys=True, default=str)
+    def key(self, dataset: str, sizes: tuple[int, ...]) -> str:
+        """Short hash of the settings, the split, the data's name, and how many rows each part of the split has."""
+        content = json.dumps([dict(self.settings), self.split, dataset, sizes], sort_keys=True, default=str)
         return hashlib.sha256(content.encode()).hexdigest()[:12]

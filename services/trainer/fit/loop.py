@@ -15,7 +15,7 @@ from typing import Generic
 
 import torch
 from rich.console import Console
-from torch import nn
+from torch import Tensor, nn
 
 from recstack.errors import RecStackError
 from services.trainer.fit.checkpoint import TrainingState, load_checkpoint, save_checkpoint
@@ -51,11 +51,12 @@ def fit(task: Task[BatchT], config: FitConfig, run_dir: Path, console: Console |
     torch.distributed group all of them train together and share each batch; they must see the same `run_dir`.
     Raises RecStackError when the loss or the validation metric is no number.
     """
-    return _Run(task, config, run_dir).fit(console or Console())
+    return TrainingRun(task, config, run_dir).fit(console or Console())
 
 
-class _Run(Generic[BatchT]):
-    """One training run: what learns, with what, and how far it is."""
+class TrainingRun(Generic[BatchT]):
+    """One training run: what learns, with what, and how far it is. `fit` is all of it; `step` and `validate` are for
+    those who bring their own batches."""
 
     def __init__(self, task: Task[BatchT], config: FitConfig, run_dir: Path) -> None:
         run_dir.mkdir(parents=True, exist_ok=True)
@@ -77,6 +78,7 @@ class _Run(Generic[BatchT]):
         self.clock = self.saved_at = time.perf_counter()
 
     def fit(self, console: Console) -> FitResult:
+        """Train to the end; see the function `fit`."""
         state, task = self.state, self.task
         if self.team.is_first:
             description = {**self.described, "environment": environment(task.model, self.team.worker.count)}
@@ -85,7 +87,7 @@ class _Run(Generic[BatchT]):
             console = Console(quiet=True)
         with TrainingProgress(task.name, self.total_steps, state.step, console) as progress:
             while not self.team.from_first(self._finished()):
-                row = self._validate(self._train_epoch(progress))
+                row = self._end_epoch(self._train_epoch(progress))
                 progress.epoch_done(row, self.config.epochs, task.metric_name, best=state.best_epoch == state.epoch)
                 self._save()
                 if self.team.is_first:
@@ -119,7 +121,7 @@ class _Run(Generic[BatchT]):
         task.model.train()
         self.clock = time.perf_counter()
         for batch in batches_from(task.batches(state.epoch, self.team.worker), state.epoch_steps):
-            save, stop = self._step(batch)
+            save, stop = self.step(batch)
             if state.epoch_steps % REPORT_EVERY_STEPS == 0:
                 progress.step(state.step, self._mean_loss(), state.samples / max(state.train_seconds, 1e-9))
             if stop:
@@ -128,7 +130,7 @@ class _Run(Generic[BatchT]):
                 self._save()
         return self._mean_loss()
 
-    def _step(self, batch: BatchT) -> tuple[bool, bool]:
+    def step(self, batch: BatchT) -> tuple[bool, bool]:
         """One optimizer step. Returns what follows from the clock: whether to save, whether to stop."""
         state, config = self.state, self.config
         for group in self.optimizer.param_groups:
@@ -155,14 +157,24 @@ class _Run(Generic[BatchT]):
         state.train_seconds += self._spend()
         return bool(save), bool(stop)
 
-    def _validate(self, loss: float) -> dict[str, float]:
+    def validate(self) -> dict[str, float]:
+        """Validation metrics of the weights that would be kept now: the averaged ones where there is an average."""
+        return self._judge()[0]
+
+    def _judge(self) -> tuple[dict[str, float], dict[str, Tensor]]:
+        """Validation metrics, and the weights that they are of."""
+        task = self.task
+        task.model.eval()
+        with torch.no_grad(), self.state.averaged(task.model):
+            metrics = self.team.from_first(task.validate() if self.team.is_first else {})
+            weights = {name: value.detach().clone() for name, value in task.model.state_dict().items()}
+        return metrics, weights
+
+    def _end_epoch(self, loss: float) -> dict[str, float]:
         """Validate, keep the weights if they are the best so far, and add the finished epoch's row to the history."""
         task, state = self.task, self.state
         state.epoch, state.epoch_steps, state.epoch_loss = state.epoch + 1, 0, torch.zeros(())
-        task.model.eval()
-        with torch.no_grad(), state.averaged(task.model):
-            metrics = self.team.from_first(task.validate() if self.team.is_first else {})
-            weights = {name: value.detach().clone() for name, value in task.model.state_dict().items()}
+        metrics, weights = self._judge()
         self._spend()
         if _better(task, metrics, state.best_metrics):
             state.best_epoch, state.best_metrics, state.best_weights = state.epoch, metrics, weights

@@ -82,6 +82,7 @@ class DIENTask:
             "model": dataclasses.asdict(self.model.config),
             "preset": dataclasses.asdict(self._preset),
             "data": self._dataset.name,
+            "rows": [len(part) for part in (self._split.train, self._split.validation)],
             "seed": self._seed,
         }
 
