@@ -18,6 +18,7 @@ from recstack.features.schema import PROFILE_SIZES
 from recstack.features.users import UserIndex
 from recstack.models.blend import Blend, Users
 from recstack.models.ranker import Prediction
+from services.ranking.gpu import GraphedBlend, with_graphs
 
 WARM_UP_CANDIDATES = 500
 ATTRIBUTION_PAIRS = 50_000
@@ -44,7 +45,7 @@ class Scorer:
     Thread-safe: nothing is changed after construction.
     """
 
-    def __init__(self, rankers: Blend, catalogue: Catalogue, users: UserIndex) -> None:
+    def __init__(self, rankers: Blend | GraphedBlend, catalogue: Catalogue, users: UserIndex) -> None:
         for name, member in rankers.members.items():
             config = member.ranker.config
             # 0 users: the ranker knows no user by id.
@@ -63,7 +64,7 @@ class Scorer:
         Raises BundleError when files are missing or do not fit.
         """
         torch.set_num_threads(threads)
-        rankers = Blend.load(bundle.folder, bundle.manifest.rankers, device)
+        rankers = with_graphs(Blend.load(bundle.folder, bundle.manifest.rankers, device))
         return cls(rankers, bundle.catalogue(), UserIndex.load(bundle.folder))
 
     @property

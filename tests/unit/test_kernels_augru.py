@@ -12,7 +12,7 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from recstack.models import kernels
-from recstack.models.evolution import AUGRU
+from recstack.models.evolution import AUGRU, GRU
 from recstack.models.recurrence import evolve
 
 pytest.importorskip("triton")
@@ -76,9 +76,9 @@ def test_any_size(steps: int, users: int, rows: int, hidden: int, shared: bool) 
     torch.testing.assert_close(kernel.augru(*arguments).double(), exact(*arguments), atol=2e-6, rtol=0.0)
 
 
-@pytest.mark.parametrize("block", [16, 32, 64])
+@pytest.mark.parametrize("block", [16, 64])
 def test_every_block_size(block: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kernel, "rows_per_program", lambda users, rows: block)
+    monkeypatch.setattr(kernel, "rows_per_program", lambda *sizes: block)
     arguments = case(4, 2, 50, 32)
     torch.testing.assert_close(kernel.augru(*arguments).double(), exact(*arguments), atol=2e-6, rtol=0.0)
 
@@ -112,40 +112,68 @@ def test_strided_inputs_are_read_where_they_are() -> None:
     torch.testing.assert_close(states_BNH, kernel.augru(inputs_KBMG, attention_KBN, recurrent_HG), atol=0.0, rtol=0.0)
 
 
-@pytest.mark.parametrize(("users", "rows", "block"), [(1, 500, 16), (1, 2000, 16), (8, 2000, 16), (32, 2000, 64)])
-def test_blocks_are_small_until_the_gpu_is_busy(users: int, rows: int, block: int) -> None:
-    assert kernel.rows_per_program(users, rows) == block
+@pytest.mark.parametrize("dtype", TOLERANCE)
+@pytest.mark.parametrize(("users", "steps", "hidden"), [(1, 9, 32), (33, 4, 16), (5, 1, 20)])
+def test_without_attention_it_is_a_gru_with_all_states(users: int, steps: int, hidden: int, dtype: torch.dtype) -> None:
+    inputs_KBMG, _, recurrent_HG = case(steps, users, 1, hidden, dtype=dtype)
+    inputs_BLG = inputs_KBMG.squeeze(2).transpose(0, 1)
+    with torch.inference_mode():
+        expected_LBH = evolve(
+            inputs_KBMG.double(), torch.ones(steps, users, 1).double(), recurrent_HG.double()
+        ).squeeze(2)
+    for layout_BLG in (inputs_BLG, inputs_BLG.contiguous()):
+        states_BLH = kernel.gru(layout_BLG, recurrent_HG).double()
+        torch.testing.assert_close(states_BLH, expected_LBH.transpose(0, 1), atol=TOLERANCE[dtype], rtol=0.0)
+
+
+@pytest.mark.parametrize(
+    ("users", "rows", "row_bytes", "block"),
+    [(1, 500, 128, 16), (1, 2000, 128, 16), (16, 2000, 128, 16), (32, 2000, 128, 64), (32, 2000, 256, 16)],
+)
+def test_blocks_are_small_until_the_gpu_is_busy_and_where_weights_are_wide(
+    users: int, rows: int, row_bytes: int, block: int
+) -> None:
+    assert kernel.rows_per_program(users, rows, row_bytes) == block
 
 
 class OnCuda:
     """Triton's side of the dispatch, without a GPU."""
 
     def __init__(self) -> None:
-        self.calls = 0
+        self.calls: list[str] = []
 
-    def serves(self, inputs_KBMG: Tensor, recurrent_HG: Tensor) -> bool:
+    def serves(self, inputs: Tensor, recurrent_HG: Tensor) -> bool:
         return True
 
     def augru(self, *arguments: Tensor) -> Tensor:
-        self.calls += 1
+        self.calls.append("augru")
         return kernel.augru(*arguments)
 
+    def gru(self, *arguments: Tensor) -> Tensor:
+        self.calls.append("gru")
+        return kernel.gru(*arguments)
 
-def test_augru_takes_the_kernel_that_the_dispatch_gives_but_not_where_gradients_are_wanted(
+
+def test_models_take_the_kernels_that_the_dispatch_gives_but_not_where_gradients_are_wanted(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    evolution, (inputs_KBMG, attention_KBN, _) = AUGRU(16, 16), case(3, 2, 5, 16)
-    plain_BNH = evolution(inputs_KBMG, attention_KBN)
+    extraction, evolution = GRU(7, 16), AUGRU(16, 16)
+    steps_BLD, attention_KBN = torch.randn(2, 3, 7), torch.rand(3, 2, 5)
+
+    def interest() -> Tensor:
+        inputs_BLX = evolution.project(extraction(steps_BLD))
+        return evolution(inputs_BLX.transpose(0, 1).unsqueeze(2), attention_KBN)
+
+    plain_BNH = interest()
     plain_BNH.sum().backward()
-    assert evolution.recurrent_HG.grad is not None
+    assert extraction.recurrent_HG.grad is not None
     on_cuda = OnCuda()
     monkeypatch.setattr(kernels, "triton_kernel", lambda name, device_type: on_cuda)
     with torch.inference_mode():
-        fused_BNH = evolution(inputs_KBMG, attention_KBN)
-    assert on_cuda.calls == 1
-    torch.testing.assert_close(fused_BNH, plain_BNH.detach(), atol=2e-6, rtol=0.0)
-    evolution(inputs_KBMG, attention_KBN)
-    assert on_cuda.calls == 1
+        torch.testing.assert_close(interest(), plain_BNH.detach(), atol=2e-6, rtol=0.0)
+    assert on_cuda.calls == ["gru", "augru"]
+    interest()
+    assert len(on_cuda.calls) == 2
 
 
 def test_dispatch_says_once_where_it_runs(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -177,14 +205,15 @@ def test_what_the_kernel_cannot_run_is_left_to_torch() -> None:
 
 @pytest.mark.filterwarnings("ignore:TRITON_DEFAULT_FP_FUSION")
 @pytest.mark.parametrize("pointer", ["fp32", "bf16", "fp16"])
-@pytest.mark.parametrize("rows", [16, 64])
+@pytest.mark.parametrize(("rows", "candidates"), [(16, False), (16, True), (64, True)])
 def test_compiles_for_hopper_without_spills_onto_tensor_cores(
-    pointer: str, rows: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    pointer: str, rows: int, candidates: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """At the served width. Registers spilled to memory would undo what the kernel is for."""
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
-    constants = {"HIDDEN": 32, "HIDDEN_BLOCK": 32, "ROWS_BLOCK": rows, "SHARED_INPUTS": True}
-    compiled = compile_for_hopper(COMPILED, pointer, constants, kernel.warps_per_program(rows), tmp_path)
+    sizes = {"HIDDEN": 32, "HIDDEN_BLOCK": 32, "ROWS_BLOCK": rows}
+    kind = {"SHARED_INPUTS": candidates, "ATTENTION": candidates, "ALL_STATES": not candidates}
+    compiled = compile_for_hopper(COMPILED, pointer, sizes | kind, kernel.WARPS, tmp_path)
     assert ("wgmma.mma_async" if rows == 64 else "mma.sync") in compiled.ptx
     assert compiled.spilled == 0
     assert compiled.registers <= 168, "three programs of 64 candidates fit a multiprocessor"

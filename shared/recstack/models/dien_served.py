@@ -18,8 +18,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from recstack.features.batch import UserBatch
-from recstack.models import rollout
 from recstack.models.dien import DIEN, last_step
+from recstack.models.kernels import all_states
 from recstack.models.layers import take_steps
 from recstack.models.opinions import RESIDUAL_SCALE
 from recstack.models.ranker import Served
@@ -97,7 +97,7 @@ class ServedDIEN(Served):
         memory_B1M = (residuals_BL.unsqueeze(1) @ memory_BLM) / (1.0 + visible_B1).sqrt().unsqueeze(2)
         statistics_BS = model.statistics.at_end(expected_BL1.squeeze(2), users.ratings_BL, residuals_BL, real_BL)
 
-        states_BLH = rollout.all_states(gates_BLG + rated_gates_BLG, model.extraction.recurrent_HG)
+        states_BLH = all_states(gates_BLG + rated_gates_BLG, model.extraction.recurrent_HG)
         last_BH = last_step(states_BLH, visible_B1).squeeze(1)
         profile = [embed(users.profile_B4[:, column]) for column, embed in enumerate(model.profile_embeddings)]
         first_BF = model.from_user(torch.cat([*profile, last_BH, statistics_BS], dim=1))

@@ -14,8 +14,7 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor, nn
 
-from recstack.models import rollout
-from recstack.models.kernels import last_state
+from recstack.models.kernels import all_states, last_state
 from recstack.models.recurrence import evolve
 
 
@@ -36,7 +35,7 @@ class GRU(nn.Module):
     def forward(self, steps_BLD: Tensor) -> Tensor:
         """States [B, L, H] after each step, from zero."""
         if not torch.is_grad_enabled():
-            return rollout.all_states(self.input(steps_BLD), self.recurrent_HG)
+            return all_states(self.input(steps_BLD), self.recurrent_HG)
         inputs_LB1G = self.input(steps_BLD.transpose(0, 1)).unsqueeze(2)
         states_LBH = evolve(inputs_LB1G, inputs_LB1G.new_ones(inputs_LB1G.shape[:3]), self.recurrent_HG).squeeze(2)
         return states_LBH.transpose(0, 1)

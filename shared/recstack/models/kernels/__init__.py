@@ -1,9 +1,9 @@
 """Kernels for CUDA, and the one place that decides where they run.
 
-On a CPU, while gradients are wanted, or without Triton, everything is plain torch (`recstack.models.recurrence`). The
-first use on each kind of device says in the log which it is.
+On a CPU, while gradients are wanted, or without Triton, everything is plain torch (`recstack.models.rollout`, with
+gradients `recstack.models.recurrence`). The first use on each kind of device says in the log which it is.
 
-Shape legend: as in `recstack.models.recurrence`.
+Shape legend: as in `recstack.models.recurrence`; L steps of a history.
 """
 
 import functools
@@ -24,11 +24,21 @@ def last_state(inputs_KBMG: Tensor, attention_KBN: Tensor, recurrent_HG: Tensor)
     """The state [B, N, H] of an attentional GRU after all steps, from zero; arguments as those of `evolve`."""
     if torch.is_grad_enabled():
         return evolve(inputs_KBMG, attention_KBN, recurrent_HG)[-1]
-    fused = triton_kernel("augru", inputs_KBMG.device.type)
-    if fused is not None and fused.serves(inputs_KBMG, recurrent_HG):
-        state_BNH: Tensor = fused.augru(inputs_KBMG, attention_KBN, recurrent_HG)
-        return state_BNH
-    return rollout.last_state(inputs_KBMG, attention_KBN, recurrent_HG)
+    kernel = _kernel_for(inputs_KBMG, recurrent_HG)
+    state_BNH: Tensor = (kernel.augru if kernel else rollout.last_state)(inputs_KBMG, attention_KBN, recurrent_HG)
+    return state_BNH
+
+
+def all_states(inputs_BLG: Tensor, recurrent_HG: Tensor) -> Tensor:
+    """States [B, L, H] of a GRU after each step, from zero, without gradients. inputs_BLG: its gates' inputs."""
+    kernel = _kernel_for(inputs_BLG, recurrent_HG)
+    states_BLH: Tensor = (kernel.gru if kernel else rollout.all_states)(inputs_BLG, recurrent_HG)
+    return states_BLH
+
+
+def _kernel_for(inputs: Tensor, recurrent_HG: Tensor) -> ModuleType | None:
+    kernel = triton_kernel("augru", inputs.device.type)
+    return kernel if kernel is not None and kernel.serves(inputs, recurrent_HG) else None
 
 
 @functools.cache

@@ -26,6 +26,8 @@ MAX_HIDDEN = 64
 """Wider recurrent weights do not fit a multiprocessor's shared memory as float32."""
 WAVE = 528
 """Programs that keep a large GPU busy: four for each of 132 multiprocessors (H100, H200)."""
+WARPS = 4
+"""Of a program: one for each of a multiprocessor's four tensor cores, also where it is alone there."""
 
 
 @triton.jit
@@ -42,10 +44,15 @@ def augru_kernel(
     attention_step,
     attention_user,
     attention_row,
+    state_step,
+    state_user,
+    state_row,
     HIDDEN: tl.constexpr,
     HIDDEN_BLOCK: tl.constexpr,
     ROWS_BLOCK: tl.constexpr,
     SHARED_INPUTS: tl.constexpr,
+    ATTENTION: tl.constexpr,
+    ALL_STATES: tl.constexpr,
 ):
     """One block of candidates of one user. A stride is named after what one more of it is; units have stride 1.
 
@@ -56,6 +63,7 @@ def augru_kernel(
     units_H = tl.arange(0, HIDDEN_BLOCK)
     is_row_N = rows_N < num_rows
     is_unit_H = units_H < HIDDEN
+    is_state_NH = is_row_N[:, None] & is_unit_H[None, :]
 
     weights_HH = recurrent_ptr + units_H[:, None] * (3 * HIDDEN) + units_H[None, :]
     is_weight_HH = is_unit_H[:, None] & is_unit_H[None, :]
@@ -68,8 +76,9 @@ def augru_kernel(
         is_input = is_unit_H[None, :]
     else:
         step_inputs = inputs_ptr + user * input_user + rows_N[:, None] * input_row + units_H[None, :]
-        is_input = is_row_N[:, None] & is_unit_H[None, :]
+        is_input = is_state_NH
     step_attention_N = attention_ptr + user * attention_user + rows_N * attention_row
+    step_states_NH = states_ptr + user * state_user + rows_N[:, None] * state_row + units_H[None, :]
 
     state_NH = tl.full((ROWS_BLOCK, HIDDEN_BLOCK), 0.0, tl.float32)
     for _ in range(num_steps):
@@ -77,22 +86,23 @@ def augru_kernel(
         input_u = tl.load(step_inputs, is_input, 0.0).to(tl.float32)
         input_r = tl.load(step_inputs + HIDDEN, is_input, 0.0).to(tl.float32)
         input_c = tl.load(step_inputs + 2 * HIDDEN, is_input, 0.0).to(tl.float32)
-        attention_N = tl.load(step_attention_N, is_row_N, 0.0).to(tl.float32)
-
         raw_u = input_u + tl.dot(operand_NH, update_HH, input_precision="tf32x3")
         raw_r = input_r + tl.dot(operand_NH, reset_HH, input_precision="tf32x3")
-        raw_NH = tl.dot(operand_NH, candidate_HH, input_precision="tf32x3")
+        raw_c = tl.dot(operand_NH, candidate_HH, input_precision="tf32x3")
         # Sigmoid and tanh spelt out: Triton's own are compiled functions, which its interpreter cannot step into.
         update_NH = 1 / (1 + tl.exp(-raw_u))
         reset_NH = 1 / (1 + tl.exp(-raw_r))
-        new_NH = 1 - 2 / (1 + tl.exp(2 * (input_c + reset_NH * raw_NH)))
-        state_NH += attention_N[:, None] * update_NH * (new_NH - state_NH)
-
+        new_NH = 1 - 2 / (1 + tl.exp(2 * (input_c + reset_NH * raw_c)))
+        if ATTENTION:
+            update_NH *= tl.load(step_attention_N, is_row_N, 0.0).to(tl.float32)[:, None]
+            step_attention_N += attention_step
+        state_NH += update_NH * (new_NH - state_NH)
         step_inputs += input_step
-        step_attention_N += attention_step
-
-    states = states_ptr + (user * num_rows + rows_N[:, None]) * HIDDEN + units_H[None, :]
-    tl.store(states, state_NH.to(states_ptr.dtype.element_ty), is_row_N[:, None] & is_unit_H[None, :])
+        if ALL_STATES:
+            tl.store(step_states_NH, state_NH.to(states_ptr.dtype.element_ty), is_state_NH)
+            step_states_NH += state_step
+    if not ALL_STATES:
+        tl.store(step_states_NH, state_NH.to(states_ptr.dtype.element_ty), is_state_NH)
 
 
 def augru(inputs_KBMG: Tensor, attention_KBN: Tensor, recurrent_HG: Tensor) -> Tensor:
@@ -105,8 +115,7 @@ def augru(inputs_KBMG: Tensor, attention_KBN: Tensor, recurrent_HG: Tensor) -> T
     steps, users, rows = attention_KBN.shape
     hidden = len(recurrent_HG)
     states_BNH = inputs_KBMG.new_empty(users, rows, hidden)
-    block = rows_per_program(users, rows)
-    shared = inputs_KBMG.shape[2] == 1
+    block = rows_per_program(users, rows, hidden * inputs_KBMG.element_size())
     augru_kernel[(triton.cdiv(rows, block), users)](
         inputs_KBMG,
         attention_KBN,
@@ -116,35 +125,76 @@ def augru(inputs_KBMG: Tensor, attention_KBN: Tensor, recurrent_HG: Tensor) -> T
         rows,
         *inputs_KBMG.stride()[:3],
         *attention_KBN.stride(),
+        0,
+        *states_BNH.stride()[:2],
         HIDDEN=hidden,
-        HIDDEN_BLOCK=max(MIN_BLOCK, triton.next_power_of_2(hidden)),
+        HIDDEN_BLOCK=_hidden_block(hidden),
         ROWS_BLOCK=block,
-        SHARED_INPUTS=shared,
-        num_warps=warps_per_program(block),
+        SHARED_INPUTS=inputs_KBMG.shape[2] == 1,
+        ATTENTION=True,
+        ALL_STATES=False,
+        num_warps=WARPS,
     )
     return states_BNH
 
 
-def rows_per_program(users: int, rows: int) -> int:
-    """Candidates of one program, 16 to 64: as many as still make enough programs to keep the GPU busy."""
-    block = 64
-    while block > MIN_BLOCK and users * triton.cdiv(rows, block) < WAVE:
-        block //= 2
-    return block
+def gru(inputs_BLG: Tensor, recurrent_HG: Tensor) -> Tensor:
+    """All states [B, L, H] of the same recurrence without attention: a GRU. Arguments as in `augru`, for one row each.
+
+    Users take the place of candidates, so that a batch of them shares the recurrent weights.
+    """
+    users, steps, _ = inputs_BLG.shape
+    hidden = len(recurrent_HG)
+    states_BLH = inputs_BLG.new_empty(users, steps, hidden)
+    augru_kernel[(triton.cdiv(users, MIN_BLOCK), 1)](
+        inputs_BLG,
+        inputs_BLG,
+        recurrent_HG,
+        states_BLH,
+        steps,
+        users,
+        inputs_BLG.stride(1),
+        0,
+        inputs_BLG.stride(0),
+        0,
+        0,
+        0,
+        states_BLH.stride(1),
+        0,
+        states_BLH.stride(0),
+        HIDDEN=hidden,
+        HIDDEN_BLOCK=_hidden_block(hidden),
+        ROWS_BLOCK=MIN_BLOCK,
+        SHARED_INPUTS=False,
+        ATTENTION=False,
+        ALL_STATES=True,
+        num_warps=WARPS,
+    )
+    return states_BLH
 
 
-def warps_per_program(rows: int) -> int:
-    """One warp for every 16 candidates: the height of a tensor core's product."""
-    return max(1, rows // MIN_BLOCK)
+def _hidden_block(hidden: int) -> int:
+    """Hidden units, padded to a power of two."""
+    return max(MIN_BLOCK, 1 << (hidden - 1).bit_length())
 
 
-def serves(inputs_KBMG: Tensor, recurrent_HG: Tensor) -> bool:
+def rows_per_program(users: int, rows: int, weight_row_bytes: int) -> int:
+    """Candidates of one program: 64, the height of a Hopper tensor core's product, or 16, an older one's.
+
+    16 where 64 would leave the GPU idle, or where a row of a gate's weights is so wide that registers would not hold
+    64 states beside it (with 128 bytes they do, with 256 they spill).
+    """
+    busy = users * triton.cdiv(rows, 64) >= WAVE
+    return 64 if busy and weight_row_bytes <= 128 else MIN_BLOCK
+
+
+def serves(inputs: Tensor, recurrent_HG: Tensor) -> bool:
     """Whether the kernel can run these: on CUDA, in a dtype and width that it has, laid out as it reads them."""
     return (
-        inputs_KBMG.is_cuda
-        and inputs_KBMG.dtype in (torch.float32, torch.bfloat16, torch.float16)
-        and inputs_KBMG.dtype == recurrent_HG.dtype
-        and inputs_KBMG.stride(3) == 1
+        inputs.is_cuda
+        and inputs.dtype in (torch.float32, torch.bfloat16, torch.float16)
+        and inputs.dtype == recurrent_HG.dtype
+        and inputs.stride(-1) == 1
         and recurrent_HG.is_contiguous()
         and len(recurrent_HG) <= MAX_HIDDEN
     )
