@@ -2,7 +2,7 @@
 uses the buffers; and with tensors of a device without storage, that a recording holds only work of that device."""
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -18,32 +18,11 @@ from recstack.models.rankers import RANKERS
 from services.ranking.gpu import GraphedBlend, with_graphs
 from services.ranking.gpu_buckets import Bucket, Buckets, Layout
 from tests.helpers.rankers import ITEMS, MAKERS, USERS, random_member
+from tests.helpers.recorders import EveryCall
 
 BUCKETS = Buckets(users=(1, 4), candidates=(8, 32), history=(5, 30))
 ELSEWHERE = torch.device("meta")
 """A device that is not the CPU and that every build of torch knows."""
-
-
-class EveryCall:
-    """Stands in for CUDA graphs: what is recorded is run anew each time. Counts recordings, replays and waits."""
-
-    pinned = False
-
-    def __init__(self) -> None:
-        self.recorded = self.replayed = self.waited = 0
-
-    def record(self, work: Callable[[], None]) -> Callable[[], None]:
-        work()
-        self.recorded += 1
-
-        def replay() -> None:
-            self.replayed += 1
-            work()
-
-        return replay
-
-    def wait(self) -> None:
-        self.waited += 1
 
 
 def batch(histories: Sequence[int], candidates: Sequence[int], seed: int = 0) -> tuple[Users, list[NDArray[np.int64]]]:
