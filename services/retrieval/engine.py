@@ -24,7 +24,7 @@ from services.retrieval.channels.item_to_item import ItemToItemChannel
 from services.retrieval.channels.popular import PopularChannel
 from services.retrieval.channels.two_tower import TwoTowerChannel
 from services.retrieval.item_filter import KEEP_ALL, ItemFilter, ItemMasks
-from services.retrieval.item_index import ItemIndex
+from services.retrieval.item_index import ItemIndex, ListsIndex, item_index
 
 log = logging.getLogger("recstack.retrieval")
 
@@ -88,8 +88,8 @@ class RetrievalEngine:
         """
         catalogue = bundle.catalogue()
         users = UserIndex.load(bundle.folder)
-        index = ItemIndex(load_index(bundle.folder / RETRIEVAL / "index.faiss"))
-        similar = ItemIndex(load_index(bundle.folder / RETRIEVAL / "similar.faiss"))
+        index = item_index(load_index(bundle.folder / RETRIEVAL / "index.faiss"))
+        similar = item_index(load_index(bundle.folder / RETRIEVAL / "similar.faiss"))
         model = load_retriever(bundle.folder / RETRIEVAL)
         version = bundle.manifest.version
         known_users = getattr(model.config, "num_users", 0) or len(users)  # 0: it knows no user by id
@@ -104,7 +104,7 @@ class RetrievalEngine:
             "similar": len(similar),
             "model": model.config.num_items,
         }
-        sizes = {"index": index.vectors.shape[1], "model": model.config.vector_dim}
+        sizes = {"index": index.dimensions, "model": model.config.vector_dim}
         # The index has a dimension more where item vectors differ in length, see `unit_vectors`.
         if len(set(items.values())) > 1 or not 0 <= sizes["index"] - sizes["model"] <= 1:
             raise BundleError(
@@ -123,8 +123,8 @@ class RetrievalEngine:
 
     @property
     def large(self) -> bool:
-        """Whether one retrieval takes milliseconds (a graph index) and not a fraction of one."""
-        return self._similar.approximate
+        """Whether one retrieval takes milliseconds (lists are looked into for each seed) and not a fraction of one."""
+        return isinstance(self._similar, ListsIndex)
 
     def warm_up(self) -> None:
         """Answer a few requests, so that no caller pays for lazy initialisation. Raises what a channel raises."""
@@ -169,7 +169,7 @@ class RetrievalEngine:
             raise NotFoundError(f"item {item_id} is not in bundle {self.version}; ask for an item of its catalogue")
         allowed = self._masks.allowed(item_filter)
         allowed[index - 1] = False
-        rows, similarities = self._similar.search(self._similar.vectors[index - 1], k, allowed)
+        rows, similarities = self._similar.search(self._similar.vectors(np.array([index - 1]))[0], k, allowed)
         return self._catalogue.ids[rows], similarities
 
     def _ask(

@@ -121,9 +121,9 @@ async def test_a_new_user_is_recalled_by_all_but_item_to_item(service: Service) 
     assert all(result.error == "" for result in reply.results)
 
 
-async def test_a_large_catalogue_is_answered_from_the_graph_in_the_same_words(tmp_path: Path) -> None:
+async def test_a_large_catalogue_is_answered_from_lists_in_the_same_words(tmp_path: Path) -> None:
     store = BundleStore(str(tmp_path / "bundles"))
-    version = publish_bundle(store, tmp_path / "work", ITEMS, graph=True)
+    version = publish_bundle(store, tmp_path / "work", ITEMS, lists=True)
     assert engine_of(store, version).large
     ids = store.open(version).catalogue().ids[:6].tolist()
     async with running(tmp_path) as service:

@@ -9,7 +9,7 @@ from recstack.bundle import CONTENT, RETRIEVAL, BundleStore
 from recstack.features.catalogue import Catalogue
 from recstack.models.multimodal import Multimodal, MultimodalConfig
 from recstack.models.rankers import save_ranker
-from recstack.models.retrieval_index import build_index, save_index
+from recstack.models.retrieval_index import IndexKind, build_index, save_index
 from recstack.models.retrievers import save_retriever
 from recstack.models.two_tower import TwoTower, TwoTowerConfig
 from tests.helpers.bundles import write_hollow_bundle, write_users
@@ -53,12 +53,12 @@ def write_bundle(
     seed: int = 0,
     *,
     index_items: int | None = None,
-    graph: bool = False,
+    lists: bool = False,
     content: bool = False,
 ) -> None:
     """All files of a bundle; those that retrieval does not read hold a line of text.
 
-    index_items: hold another number of items in the index than in the catalogue. graph: index as if it were large.
+    index_items: hold another number of items in the index than in the catalogue. lists: index as if it were large.
     content: with a content model, and 0, 1, 2, … interactions of the items in the catalogue's order.
     """
     write_hollow_bundle(folder, f"not read by the retrieval service, {seed}", content=content)
@@ -70,7 +70,7 @@ def write_bundle(
     with torch.inference_mode():
         vectors = model.encode_items(catalogue.item_table())[1:].numpy()
     np.save(folder / "retrieval/item_vectors.npy", vectors)
-    index = build_index(vectors[:index_items], exact_items=0 if graph else items)
+    index = build_index(vectors[:index_items], IndexKind.LISTS if lists else IndexKind.EXACT)
     for name in ("index.faiss", "similar.faiss"):
         save_index(index, folder / "retrieval" / name)
     if content:
@@ -86,11 +86,11 @@ def publish_bundle(
     seed: int = 0,
     *,
     index_items: int | None = None,
-    graph: bool = False,
+    lists: bool = False,
     content: bool = False,
 ) -> str:
     """Publish and activate a random bundle; returns its version."""
-    write_bundle(folder, items, seed, index_items=index_items, graph=graph, content=content)
+    write_bundle(folder, items, seed, index_items=index_items, lists=lists, content=content)
     models = {RETRIEVAL: "two_tower"} | ({CONTENT: "multimodal"} if content else {})
     manifest = store.publish(folder, dataset="random", models=models, rankers={"dien": 1.0}, metrics={})
     return store.activate(manifest.version).version

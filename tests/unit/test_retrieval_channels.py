@@ -10,7 +10,7 @@ from services.retrieval.channels.base import RecallQuery
 from services.retrieval.channels.fresh import FreshChannel
 from services.retrieval.channels.item_to_item import MAX_SEEDS, ItemToItemChannel, seed_rows
 from services.retrieval.channels.popular import PopularChannel
-from services.retrieval.item_index import ItemIndex
+from services.retrieval.item_index import ItemIndex, item_index
 from tests.helpers.retrieval_world import random_catalogue
 
 ITEMS = 40
@@ -31,7 +31,7 @@ def index() -> ItemIndex:
     flat = faiss.IndexFlatIP(8)
     vectors = np.random.default_rng(2).normal(size=(ITEMS, 8)).astype(np.float32)
     flat.add(vectors / np.linalg.norm(vectors, axis=1, keepdims=True))
-    return ItemIndex(flat)
+    return item_index(flat)
 
 
 MASKS = {"all": range(ITEMS), "few": range(0, ITEMS, 7), "none": ()}
@@ -86,7 +86,8 @@ def test_item_to_item_brings_the_best_neighbours_with_their_seed(
     seeds = [12, 7, 30]
     recall = ItemToItemChannel(index).recall(query([30, 7, 12]), k, allowed)
 
-    cosine_SI = index.vectors[seeds] @ index.vectors.T
+    vectors = index.vectors(np.arange(ITEMS))
+    cosine_SI = vectors[seeds] @ vectors.T
     candidates = [row for row in np.flatnonzero(allowed).tolist() if row not in seeds]
     expected = sorted(candidates, key=lambda row: (-cosine_SI[:, row].max(), row))[:k]
     assert recall.rows.tolist() == expected

@@ -39,5 +39,5 @@ class ItemToItemChannel:
             return NOTHING
         without_seeds = allowed.copy()
         without_seeds[seeds] = False
-        rows, similarities, seed_of = self._index.search_any(self._index.vectors[seeds], k, without_seeds)
+        rows, similarities, seed_of = self._index.search_any(self._index.vectors(seeds), k, without_seeds)
         return Recall(rows, similarities, seeds[seed_of])
