@@ -14,10 +14,10 @@ READY := $(VENV)/.ready
 STUBS := $(VENV)/.stubs
 PROTOS := $(shell find protos -name '*.proto')
 
-.PHONY: help setup protos demo up down train evaluate quality bench bench-stream test lint types proto-lint lock format check clean
+.PHONY: help setup protos demo up down train evaluate quality bench bench-stream test lint types proto-lint images k8s-validate lock format check clean
 
 help: ## Show this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | expand -t 14
 
 setup: $(READY) $(STUBS) ## Make .venv with everything in it, and generate the gRPC stubs
 
@@ -67,9 +67,16 @@ test: setup ## Run the tests (real Redis, real gRPC servers, real Ray Serve)
 lint: setup ## Check style and imports
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/hadolint docker/Dockerfile
 
 types: setup ## Check types: mypy --strict on shared
 	$(BIN)/mypy
+
+images: ## Build all container images with docker or podman, whichever is there (BASE=, TORCH_INDEX=, TAG=)
+	docker/build $(IMAGES)
+
+k8s-validate: setup ## Build every kustomize combination and check it against the schemas (CRDS=folder for custom kinds)
+	$(BIN)/python k8s/validate.py $(if $(CRDS),--crds $(CRDS))
 
 proto-lint: ## Check the contracts (needs npm)
 	$(BUF) lint
