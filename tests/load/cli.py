@@ -2,7 +2,7 @@
 
 import argparse
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from rich.console import Console
@@ -11,7 +11,7 @@ from recstack.errors import RecStackError
 from tests.load.arguments import parser, target_of, traffic_of
 from tests.load.crew import Crew, CrewOptions, LoadError
 from tests.load.knee import Knee, Step, Target, find_knee
-from tests.load.place import Place, local_place, machine
+from tests.load.place import Place, machine
 from tests.load.report.files import write
 from tests.load.report.tables import show, step_row
 from tests.load.result import Result
@@ -22,9 +22,9 @@ _LIVE = "{:>10} {:>12} {:>9} {:>9} {:>8} {:>9} {:>9}   {}"
 _LIVE_HEAD = ("requests/s", "Recommend/s", "p50 ms", "p99 ms", "errors", "degraded", "lag p99", "target")
 
 
-def main() -> None:
+def main(words: Sequence[str] | None = None) -> None:
     """Run what the arguments say; exits with 1 and a sentence when the load cannot be made."""
-    arguments = parser().parse_args()
+    arguments = parser().parse_args(words)
     console = Console(width=max(140, Console().width) if not sys.stdout.isatty() else None)
     try:
         result = drive(arguments, console)
@@ -105,5 +105,7 @@ def _place(arguments: argparse.Namespace) -> Iterator[Place]:
     if arguments.target:
         yield Place.at(arguments.target, arguments.users or (1, 6000))
         return
+    from tests.load.local import local_place  # it brings torch, which a load generator in a cluster does without
+
     with local_place(arguments.store, arguments.ranking, arguments.users) as place:
         yield place

@@ -66,8 +66,11 @@ class Crew:
         """Send `load` together and record `seconds` of it after `warm_up`. Raises LoadError when a worker dies."""
         self._number += 1
         start = time.monotonic() + _HEAD_START
-        for number, pipe in enumerate(self._pipes):
-            pipe.send(Window(self._share(load, number), start, warm_up, seconds, self._number))
+        for number, (pipe, process) in enumerate(zip(self._pipes, self._processes, strict=True)):
+            try:
+                pipe.send(Window(self._share(load, number), start, warm_up, seconds, self._number))
+            except BrokenPipeError as error:
+                raise self._death(process) from error
         patience = _HEAD_START + warm_up + seconds + self._options.timeout + _START_SECONDS
         return merged(self._receive(patience))
 
@@ -106,11 +109,12 @@ class Crew:
                 process = waiting.pop(pipe)
                 try:
                     received[pipe] = pipe.recv()
-                except EOFError as error:
-                    raise LoadError(
-                        f"{process.name} died; see what it printed above, and whether {self._options.address} answers"
-                    ) from error
+                except (EOFError, ConnectionError) as error:
+                    raise self._death(process) from error
         return [received[pipe] for pipe in self._pipes]
+
+    def _death(self, process: BaseProcess) -> LoadError:
+        return LoadError(f"{process.name} died; see what it printed above, and whether {self._options.address} answers")
 
     def _stop(self) -> None:
         for pipe in self._pipes:

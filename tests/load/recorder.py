@@ -24,19 +24,22 @@ class Histogram:
     digits: significant decimal digits that are kept of each value. Pickling encodes it (HdrHistogram V2, compressed).
     """
 
-    __slots__ = ("_counts",)
+    __slots__ = ("_counts", "_sum")
 
     def __init__(self, digits: int = 3) -> None:
         self._counts = HdrHistogram(1, _MAX_MICROSECONDS, digits)
+        self._sum = 0
 
     def record(self, milliseconds: float) -> None:
         """Count one duration. What is longer than two minutes counts as two minutes."""
-        microseconds = max(0, round(milliseconds * _MICROSECONDS_PER_MS))
-        self._counts.record_value(min(microseconds, _MAX_MICROSECONDS))
+        microseconds = min(max(0, round(milliseconds * _MICROSECONDS_PER_MS)), _MAX_MICROSECONDS)
+        self._counts.record_value(microseconds)
+        self._sum += microseconds
 
     def add(self, other: Self) -> None:
         """Count everything that `other` counted; exact, bucket by bucket."""
         self._counts.add(other._counts)
+        self._sum += other._sum
 
     @property
     def count(self) -> int:
@@ -50,8 +53,8 @@ class Histogram:
 
     @property
     def mean(self) -> float:
-        """Milliseconds; 0 when empty. Unlike percentiles, means of parts of a whole add up."""
-        return float(self._counts.get_mean_value()) / _MICROSECONDS_PER_MS
+        """Milliseconds, exact; 0 when empty. Unlike percentiles, means of parts of a whole add up."""
+        return self._sum / max(1, self.count) / _MICROSECONDS_PER_MS
 
     def percentile(self, percent: float) -> float:
         """The duration that `percent` (0..100) of all do not exceed, milliseconds; 0 when empty."""
@@ -67,14 +70,17 @@ class Histogram:
         return self._counts.encode().decode()
 
     @classmethod
-    def decode(cls, text: str) -> Self:
-        """What `encode` wrote."""
+    def decode(cls, text: str, microseconds: int | None = None) -> Self:
+        """What `encode` wrote. microseconds: sum of all durations; taken from the buckets if not given."""
         histogram = cls.__new__(cls)
         histogram._counts = HdrHistogram.decode(text)
+        if microseconds is None:
+            microseconds = round(histogram._counts.get_mean_value() * histogram.count)
+        histogram._sum = microseconds
         return histogram
 
-    def __reduce__(self) -> tuple[Callable[[str], "Histogram"], tuple[str]]:
-        return Histogram.decode, (self.encode(),)
+    def __reduce__(self) -> tuple[Callable[[str, int], "Histogram"], tuple[str, int]]:
+        return Histogram.decode, (self.encode(), self._sum)
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,7 +45,7 @@ class TrafficOptions:
     def __post_init__(self) -> None:
         if unknown := set(self.mix) - set(MIX):
             raise ValueError(f"the mix names {sorted(unknown)}; expected some of {list(MIX)}")
-        if min(self.mix.values()) < 0 or self.mix.get(RECOMMEND, 0) <= 0:
+        if any(weight < 0 for weight in self.mix.values()) or self.mix.get(RECOMMEND, 0) <= 0:
             raise ValueError(f"the mix is {dict(self.mix)}; weights are at least 0, and that of {RECOMMEND} is more")
         if not self.k >= 1:
             raise ValueError(f"k is {self.k}; expected at least 1")

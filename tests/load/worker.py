@@ -1,6 +1,7 @@
 """One worker process: an event loop that sends its part of the traffic and hands back a recording."""
 
 import asyncio
+import contextlib
 import signal
 import time
 from collections import Counter
@@ -73,7 +74,8 @@ class WorkerOptions:
 def work(pipe: Connection, options: WorkerOptions) -> None:
     """Body of the process: a window comes in, its recording goes out, until the other end of the pipe closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's; it closes the pipe
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+    parent_has_gone = contextlib.suppress(EOFError, BrokenPipeError)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner, parent_has_gone:
         runner.run(_serve(pipe, options))
 
 
@@ -84,11 +86,7 @@ async def _serve(pipe: Connection, options: WorkerOptions) -> None:
         driver = Driver(gateway, Traffic(options.traffic, options.name), options.name)
         pipe.send("ready")
         while True:
-            try:
-                window = await asyncio.to_thread(pipe.recv)
-            except EOFError:
-                return
-            pipe.send(await driver.drive(window))
+            pipe.send(await driver.drive(await asyncio.to_thread(pipe.recv)))
 
 
 class Driver:
