@@ -14,7 +14,7 @@ READY := $(VENV)/.ready
 STUBS := $(VENV)/.stubs
 PROTOS := $(shell find protos -name '*.proto')
 
-.PHONY: help setup protos demo up down train evaluate quality bench bench-stream test lint types proto-lint images k8s-validate lock format check clean
+.PHONY: help setup protos demo up down train evaluate quality bench bench-stream load test lint types proto-lint images k8s-validate lock format check clean
 
 help: ## Show this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | expand -t 14
@@ -60,6 +60,9 @@ bench: setup ## Time Recommend(k=20) over 500 candidates, by stage; needs a trai
 
 bench-stream: setup ## Train on 20 million rows streamed from Parquet, and print the memory it takes
 	$(BIN)/python -m tests.bench.streaming --out docs/benchmarks/streaming.json
+
+load: setup ## Find the highest rate that the local stack sustains, with a report in .recstack/load (minutes)
+	$(BIN)/python -m tests.load knee
 
 test: setup ## Run the tests (real Redis, real gRPC servers, real Ray Serve)
 	$(BIN)/pytest
