@@ -43,8 +43,8 @@ def dcn_work(model: DCN, candidates: int) -> Work:
     layers, low = config.cross_layers, config.cross_experts * config.cross_rank
     if config.cross == "vector":  # each layer is a scalar per pair: see VectorCross
         cross = (layers + 1) * pair_inputs
-    elif config.cross == "matrix":
-        cross = inputs * pair_inputs + (layers - 1) * inputs * inputs + inputs
+    elif config.cross == "matrix":  # the first layer reads [user; item], the last is taken from the logit's side
+        cross = min(layers, 2) * inputs * pair_inputs + max(layers - 2, 0) * inputs * inputs + 2 * inputs
     else:
         down, mix = low + config.cross_experts, low * config.cross_rank
         cross = down * pair_inputs + layers * (mix + low * (pair_inputs + 1)) + (layers - 1) * inputs * (low + down)

@@ -23,7 +23,7 @@ from recstack.models.config_checks import check_names, check_positive, check_sha
 from recstack.models.cross_layers import MatrixCross, MixtureCross, VectorCross
 from recstack.models.history_memory import HistoryMemory, Remembered
 from recstack.models.layers import embedding
-from recstack.models.ranker import Prediction, Ranker
+from recstack.models.ranker import Prediction, Ranker, Served
 from recstack.models.training_memory import STATS, TrainingMemory
 
 
@@ -184,34 +184,53 @@ class DCN(Ranker):
 
     def score(self, state: UserState, candidates_BNE: Tensor, visible_BN: Tensor | None = None) -> Tensor:
         """Raw scores [B, N] of candidates, rows of `encode_items`; see `Ranker.score` for `visible_BN`."""
-        item = torch.split(candidates_BNE, self._item_split, dim=2)
-        item_features_BNF, item_static_BNZ, _, item_units_BNM, item_stats_BN2, bias_BN1 = item
         candidates = candidates_BNE.shape[1]
+        item_features_BNF, item_factors_BNZ, bias_BN = self.item_inputs(candidates_BNE)
+        user_features_BMF, user_factors_BMZ = self.user_inputs(state, visible_BN)
         if self.config.pooling == "average":
-            tokens = MAX_GENRES + len(self.config.profile) + self.config.year + (self.config.genre_sets > 0)
-            inputs_BND = (state.profile_BF.unsqueeze(1) + item_features_BNF) / tokens
-            return self._network(inputs_BND)
+            return self._network((user_features_BMF + item_features_BNF) / self.tokens)
+        user_features_BNF = user_features_BMF.expand(-1, candidates, -1)
+        user_factors_BNZ = self.dropout(user_factors_BMZ.expand(-1, candidates, -1))
+        products_BNZ = user_factors_BNZ * item_factors_BNZ
+        inputs = [user_features_BNF, item_features_BNF, products_BNZ]
+        if self.user_factors_in is not None and self.item_factors_in is not None:
+            inputs += [self.user_factors_in(user_factors_BNZ), self.item_factors_in(item_factors_BNZ)]
+        inputs_BND = torch.cat(inputs, dim=2)
+        linear_BN: Tensor = products_BNZ.sum(2) + bias_BN
+        return self._network(inputs_BND) + linear_BN
 
+    @property
+    def tokens(self) -> int:
+        """Values that are averaged by the pooling "average": six genres, and one of each other field."""
+        return MAX_GENRES + len(self.config.profile) + int(self.config.year) + int(self.config.genre_sets > 0)
+
+    def item_inputs(self, vectors_E: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Features [..., F], factors [..., Z] and bias [...] of items, from rows of `encode_items`."""
+        features_F, static_Z, _, units_M, stats_2, bias_1 = torch.split(vectors_E, self._item_split, dim=-1)
+        return torch.cat([features_F, stats_2], dim=-1), torch.cat([static_Z, units_M], dim=-1), bias_1.squeeze(-1)
+
+    def user_inputs(self, state: UserState, visible_BN: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Features [B, M, F] and factors [B, M, Z]; M is 1, or N where a history is read as far as `visible_BN`."""
         id_dim, memory = self.config.id_dim if self.config.num_users else 0, self.config.memory_dim
         ids_BZ, queries_BM = torch.split(state.ids_BZ, [id_dim, memory], dim=1)
         units_BM, stats_B2 = torch.split(state.memory_BM, [memory, STATS if memory else 0], dim=1)
         features, factors = [state.profile_BF.unsqueeze(1), stats_B2.unsqueeze(1)], [ids_BZ.unsqueeze(1)]
         factors.append(units_BM.unsqueeze(1))
+        rows = 1
         if state.history is not None:
-            history_units_BNH, history_stats_BNK = self.history.read(state.history, visible_BN)
-            features.append(history_stats_BNK)
-            factors.append(history_units_BNH)
+            history_units_BMH, history_stats_BMK = self.history.read(state.history, visible_BN)
+            features.append(history_stats_BMK)
+            factors.append(history_units_BMH)
+            rows = history_units_BMH.shape[1]
         factors.append(queries_BM.unsqueeze(1))
-        user_features_BNF = torch.cat([part.expand(-1, candidates, -1) for part in features], dim=2)
-        user_factors_BNZ = self.dropout(torch.cat([part.expand(-1, candidates, -1) for part in factors], dim=2))
-        item_factors_BNZ = torch.cat([item_static_BNZ, item_units_BNM], dim=2)
-        products_BNZ = user_factors_BNZ * item_factors_BNZ
-        inputs = [user_features_BNF, item_features_BNF, item_stats_BN2, products_BNZ]
-        if self.user_factors_in is not None and self.item_factors_in is not None:
-            inputs += [self.user_factors_in(user_factors_BNZ), self.item_factors_in(item_factors_BNZ)]
-        inputs_BND = torch.cat(inputs, dim=2)
-        linear_BN: Tensor = products_BNZ.sum(2) + bias_BN1.squeeze(2)
-        return self._network(inputs_BND) + linear_BN
+        features_BMF = torch.cat([part.expand(-1, rows, -1) for part in features], dim=2)
+        return features_BMF, torch.cat([part.expand(-1, rows, -1) for part in factors], dim=2)
+
+    def served(self, item_vectors_IE: Tensor) -> Served:
+        """See Ranker."""
+        from recstack.models.dcn_served import ServedDCN  # it builds on this module
+
+        return ServedDCN(self, item_vectors_IE)
 
     def learn_memories(self, users: Tensor, items: Tensor, rating_ids: Tensor) -> None:
         """Let the memories of the training rows, if there are any, remember these rows (int64, one each)."""

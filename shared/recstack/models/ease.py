@@ -8,6 +8,7 @@ Shape legend: B users, L history steps, N candidates, I items, R rank.
 """
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -21,7 +22,7 @@ from recstack.features.catalogue import ItemTable
 from recstack.features.schema import LIKED_FROM
 from recstack.models.config_checks import check_positive
 from recstack.models.layers import take_steps
-from recstack.models.ranker import Ranker
+from recstack.models.ranker import DotProductServed, Ranker, Served
 
 MAX_ITEMS = 20_000
 """The closed form inverts an I x I matrix of doubles: 3.2 GB and minutes at this size, and cubic beyond."""
@@ -103,6 +104,14 @@ class EASE(Ranker):
     def sum_liked(self, batch: UserBatch, liked_vectors_BLR: Tensor) -> Tensor:
         """[B, R]: the last of `encode_users`, given what each step's item says. Padding says nothing: it is item 0."""
         return (_liked(batch).unsqueeze(1).to(liked_vectors_BLR.dtype) @ liked_vectors_BLR).squeeze(1)
+
+    def served(self, item_vectors_IE: Tensor) -> Served:
+        """See Ranker."""
+        liked_IR, asked_IR = torch.split(item_vectors_IE, self.config.rank, dim=1)
+        return DotProductServed(partial(self._encode_served, liked_IR.contiguous()), asked_IR)
+
+    def _encode_served(self, liked_IR: Tensor, users: UserBatch) -> Tensor:
+        return self.sum_liked(users, functional.embedding(users.items_BL, liked_IR))
 
     def score(self, state: Tensor, candidates_BNE: Tensor, visible_BN: Tensor | None = None) -> Tensor:
         """Raw scores [B, N]: the sum of the weights of what was liked; about 0..1, 0 without a history."""

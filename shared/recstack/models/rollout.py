@@ -41,15 +41,14 @@ def last_state(inputs_KBMG: Tensor, attention_KBN: Tensor, recurrent_HG: Tensor)
     new_BNH, scaled_BNH = torch.empty_like(state_BNH), torch.empty_like(state_BNH)
     open_BNG, update_BNH, reset_BNH, raw_BNH = _views(gates_BNG, size)
     candidates_KBMH, biases_KBMG = _split_inputs(inputs_KBMG, size)
-    recurrent_BHG, minus_one = recurrent_HG.expand(users, -1, -1), inputs_KBMG.new_full((), -1.0)
+    recurrent_BHG = recurrent_HG.expand(users, -1, -1)
     for candidate_BMH, bias_BMG, attention_BN1 in zip(
         candidates_KBMH.unbind(0), biases_KBMG.unbind(0), attention_KBN.unsqueeze(3).unbind(0), strict=True
     ):
         torch.baddbmm(bias_BMG, state_BNH, recurrent_BHG, out=gates_BNG)
         open_BNG.sigmoid_()
         torch.addcmul(candidate_BMH, reset_BNH, raw_BNH, out=new_BNH)
-        new_BNH.mul_(2).sigmoid_()  # tanh by the function that has the faster kernel: 2 sigmoid(2x) - 1
-        torch.add(minus_one, new_BNH, alpha=2, out=new_BNH)
+        tanh_(new_BNH)
         torch.mul(update_BNH, attention_BN1, out=scaled_BNH)
         state_BNH.lerp_(new_BNH, scaled_BNH)
     return state_BNH
@@ -65,3 +64,8 @@ def _split_inputs(inputs: Tensor, size: int) -> tuple[Tensor, Tensor]:
 def _views(gates: Tensor, size: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Update and reset gate together, each alone, and the raw recurrent part of the candidate."""
     return gates[..., : 2 * size], gates[..., :size], gates[..., size : 2 * size], gates[..., 2 * size :]
+
+
+def tanh_(values: Tensor) -> Tensor:
+    """tanh in place, as 2 sigmoid(2x) - 1: on a CPU torch's sigmoid is about nine times faster than its tanh."""
+    return values.mul_(2).sigmoid_().mul_(2).sub_(1)

@@ -7,13 +7,14 @@ Shape legend: B users, N candidates, I items, D vector, W tower width.
 """
 
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from recstack.features.batch import UserBatch
 from recstack.features.catalogue import ItemTable
-from recstack.models.ranker import Ranker
+from recstack.models.ranker import DotProductServed, Ranker, Served
 from recstack.models.two_tower import TwoTower, TwoTowerConfig
 
 
@@ -53,6 +54,16 @@ class TwoTowerRanker(Ranker):
         history_items_IW = item_vectors_IE[:, self.config.vector_dim :]
         users_BD = self.two_tower.encode_users_from(batch, history_items_IW)
         return TowerState(users_BD.unsqueeze(1), batch, history_items_IW)
+
+    def served(self, item_vectors_IE: Tensor) -> Served:
+        """See Ranker."""
+        candidates_ID, history_items_IW = torch.split(
+            item_vectors_IE, [self.config.vector_dim, item_vectors_IE.shape[1] - self.config.vector_dim], dim=1
+        )
+        return DotProductServed(partial(self._encode_served, history_items_IW.contiguous()), candidates_ID)
+
+    def _encode_served(self, history_items_IW: Tensor, users: UserBatch) -> Tensor:
+        return self.two_tower.encode_users_from(users, history_items_IW)
 
     def score(self, state: TowerState, candidates_BNE: Tensor, visible_BN: Tensor | None = None) -> Tensor:
         """Raw scores [B, N]: logits of a softmax over the catalogue, not of a probability."""
