@@ -28,6 +28,7 @@ def parser() -> argparse.ArgumentParser:
     knee.add_argument("--start", type=float, default=25.0, help="first rate, requests/s; doubled until it breaks")
     knee.add_argument("--seconds", type=float, default=10.0, help="length of each step")
     knee.add_argument("--tolerance", type=float, default=0.08, help="stop when the knee is known to this share")
+    knee.add_argument("--attempts", type=int, default=2, help="runs that a rate gets to hold the target")
     knee.add_argument("--ceiling", type=float, default=100_000.0, help="highest rate that is tried, requests/s")
     knee.add_argument("--soak", type=float, default=30.0, help="seconds of the last run, below the knee")
     knee.add_argument("--soak-share", type=float, default=0.8, help="rate of the last run over that of the knee")

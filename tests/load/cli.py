@@ -80,6 +80,7 @@ class LoadSession:
             self.target,
             start=arguments.start,
             tolerance=arguments.tolerance,
+            attempts=arguments.attempts,
             ceiling=arguments.ceiling,
         )
         rate = arguments.soak_share * knee.rate or arguments.start

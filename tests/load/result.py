@@ -36,9 +36,10 @@ class Result:
 
     @property
     def steps(self) -> list[Step]:
-        """All steps of the search in order of rate; the run alone without a search."""
+        """The step that decided at each rate of the search, in order of rate; the run alone without a search."""
         steps = self.knee.steps if self.knee else (self.step,)
-        return sorted(steps, key=lambda step: step.rate)
+        decisive = {step.rate: step for step in steps}
+        return [decisive[rate] for rate in sorted(decisive)]
 
 
 def recording_of(step: Step) -> Recording:
@@ -79,7 +80,7 @@ def to_json(result: Result) -> dict[str, Any]:
         "target": asdict(result.target),
         "load": result.load,
         "knee": knee and {"rate": knee.rate, "limit": knee.limit, "by_generator": knee.by_generator},
-        "steps": [_step(step, result.target) for step in result.steps] if knee else [],
+        "steps": [_step(step, result.target) for step in knee.steps] if knee else [],
         "run": _step(result.step, result.target) | {"timeline": _timeline(result.recording)},
     }
 

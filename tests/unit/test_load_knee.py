@@ -77,3 +77,21 @@ def test_the_generator_is_not_blamed_for_a_slow_server_nor_while_the_target_hold
     assert not target.generator_to_blame(Step(10, p99_ms=104, lag_p99_ms=3))
     assert not target.generator_to_blame(Step(10, p99_ms=90, lag_p99_ms=40))
     assert target.generator_to_blame(Step(10, p99_ms=150, lag_p99_ms=40))
+
+
+def test_a_hiccup_is_forgiven_where_a_rate_gets_two_attempts() -> None:
+    def with_hiccup_at(number: int):
+        run_at, runs = server(1000.0), []
+
+        def run(rate: float) -> Step:
+            runs.append(rate)
+            return Step(rate, 5000.0) if len(runs) == number else run_at(rate)
+
+        return run
+
+    assert find_knee(with_hiccup_at(2), start=50).rate < 100
+    forgiven = find_knee(with_hiccup_at(2), start=50, attempts=2)
+    assert forgiven.rate == pytest.approx(900, rel=0.1)
+    rates = [step.rate for step in forgiven.steps]
+    assert rates[:4] == [50, 100, 100, 200], "what broke is tried again"
+    assert rates.count(50) == 1, "what holds is not"

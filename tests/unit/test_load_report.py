@@ -95,7 +95,7 @@ def test_json_holds_everything_and_histograms_can_be_read_back() -> None:
     shown = result()
     read = json.loads(json.dumps(to_json(shown)))
     assert read["knee"]["rate"] == shown.knee.rate  # type: ignore[union-attr]
-    assert [step["rate"] for step in read["steps"]] == sorted(step.rate for step in shown.steps)
+    assert sorted(step["rate"] for step in read["steps"]) == [step.rate for step in shown.steps]
     recommend = read["run"]["rpcs"][RECOMMEND]
     assert Histogram.decode(recommend["hdr"]).percentile(99) == recommend["latency_ms"]["p99"]
     assert sum(tick["calls"] for tick in read["run"]["timeline"]) == 2 * recommend["calls"]
