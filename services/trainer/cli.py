@@ -12,6 +12,7 @@ from recstack.bundle import BundleStore
 from recstack.config import load_settings
 from recstack.data import Dataset, resolve_dataset, temporal_rows, temporal_split
 from recstack.errors import InvalidRequestError
+from recstack.models.retrieval_index import IndexRule
 from services.trainer.publish import publish
 from services.trainer.ranker_choice import FUNNEL
 from services.trainer.streaming import train_streamed
@@ -110,7 +111,8 @@ def train(
     started = time.monotonic()
     found, metrics = run_plan(plan, data, split, train_it, console)
     minutes = (time.monotonic() - started) / 60
-    manifest = publish(store, data, found, metrics)
+    rule = IndexRule(exact_items=settings.retrieval.exact_items, max_bytes=settings.retrieval.max_index_bytes)
+    manifest = publish(store, data, found, metrics, rule)
     console.print(f"Published bundle {manifest.version} in {store.url}; trained for {minutes:.1f} min.")
     if activate:
         store.activate(manifest.version)

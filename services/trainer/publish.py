@@ -6,7 +6,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
-import torch
 
 from recstack.bundle import CONTENT, RETRIEVAL, BundleStore, Manifest, ranker_folder
 from recstack.data import Dataset, UserSequences
@@ -15,10 +14,11 @@ from recstack.models.blend import Member
 from recstack.models.multimodal import Multimodal
 from recstack.models.ranker import Ranker
 from recstack.models.rankers import RANKERS, save_ranker
-from recstack.models.retrieval_index import build_index, save_index, unit_vectors
+from recstack.models.retrieval_index import DEFAULT_RULE, IndexRule
 from recstack.models.retriever import Retriever
 from recstack.models.retrievers import RETRIEVERS, save_retriever
 from services.trainer.golden import write_golden
+from services.trainer.item_indexes import write_indexes
 from services.trainer.item_vectors import item_vectors
 from services.trainer.items import make_catalogue
 
@@ -37,7 +37,13 @@ class Models:
     content: Multimodal | None = None
 
 
-def publish(store: BundleStore, dataset: Dataset, models: Models, metrics: Mapping[str, float]) -> Manifest:
+def publish(
+    store: BundleStore,
+    dataset: Dataset,
+    models: Models,
+    metrics: Mapping[str, float],
+    rule: IndexRule = DEFAULT_RULE,
+) -> Manifest:
     """Publish the models with everything they need to serve. Not yet active: see `BundleStore.activate`.
 
     The feature files hold all events, later ones than the models were trained on included: that is what is known
@@ -48,22 +54,19 @@ def publish(store: BundleStore, dataset: Dataset, models: Models, metrics: Mappi
         roles[CONTENT] = RANKERS.name_of(models.content)
     with TemporaryDirectory(prefix="recstack-bundle-") as name:
         folder = Path(name)
-        write_bundle(folder, dataset, models)
+        write_bundle(folder, dataset, models, rule)
         return store.publish(folder, dataset=dataset.name, models=roles, rankers=models.weights, metrics=metrics)
 
 
-def write_bundle(folder: Path, dataset: Dataset, models: Models) -> None:
+def write_bundle(folder: Path, dataset: Dataset, models: Models, rule: IndexRule) -> None:
     """Write all files of a bundle except its manifest into `folder`."""
     catalogue = make_catalogue(dataset)
     catalogue.save(folder / "catalogue.npz")
 
+    sequences = UserSequences.build(dataset.events, len(dataset.users.ids))
+
     save_retriever(models.retriever, folder / RETRIEVAL)
-    with torch.inference_mode():
-        vectors = models.retriever.encode_items(catalogue.item_table())[1:].float().numpy()
-        alike = models.retriever.similar_items(catalogue.item_table(), _known(dataset))[1:].float().numpy()
-    np.save(folder / RETRIEVAL / "item_vectors.npy", vectors)
-    save_index(build_index(unit_vectors(vectors)), folder / RETRIEVAL / "index.faiss")
-    save_index(build_index(alike), folder / RETRIEVAL / "similar.faiss")
+    write_indexes(folder / RETRIEVAL, models.retriever, dataset, sequences, rule)
 
     if models.content is not None:
         save_ranker(models.content, folder / CONTENT, item_vectors(models.content, dataset))
@@ -77,12 +80,4 @@ def write_bundle(folder: Path, dataset: Dataset, models: Models) -> None:
         if name in models.weights:
             serving[name] = Member(ranker, vectors_IE, models.weights[name])
     write_feature_files(folder, dataset)
-    sequences = UserSequences.build(dataset.events, len(dataset.users.ids))
     write_golden(folder / "golden.npz", dataset, sequences, catalogue, list(serving.values()))
-
-
-def _known(dataset: Dataset) -> torch.Tensor:
-    """[I+1] bool: which items have events; the unknown item has none."""
-    known_I = torch.zeros(len(dataset.items.ids) + 1, dtype=torch.bool)
-    known_I[torch.from_numpy(dataset.events.item.astype(np.int64)) + 1] = True
-    return known_I

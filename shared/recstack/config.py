@@ -33,6 +33,7 @@ class FeatureStoreSettings(_Section):
     """The feature store service."""
 
     address: str = Field("127.0.0.1:50052", description="host:port to listen on and to connect to")
+    processes: int = Field(1, ge=1, description="processes that share the address; Redis is the only state")
     max_history: int = Field(4096, ge=1, description="interactions kept per user; the oldest fall off")
     max_items: int = Field(5000, ge=1, description="items per GetItems")
     max_events: int = Field(500, ge=1, description="events per WriteEvents")
@@ -54,6 +55,10 @@ class RetrievalSettings(_Section):
     device: str = Field("auto", description="auto, cpu or cuda")
     cold_start_interactions: int = Field(
         10, ge=0, description="items with at most so many interactions are the cold-start channel's"
+    )
+    exact_items: int = Field(30_000, ge=0, description="publishing builds an exact index up to so many items")
+    max_index_bytes: int = Field(
+        8 << 30, ge=0, description="publishing keeps values in one byte where an index would be larger"
     )
 
 
@@ -79,6 +84,7 @@ class GatewaySettings(_Section):
     """The gateway service."""
 
     address: str = "127.0.0.1:50051"
+    processes: int = Field(1, ge=1, description="processes that share the address; one fills a core")
     max_k: int = Field(200, ge=1, description="items per Recommend")
     max_explained_items: int = Field(20, ge=1, description="items per Explain")
     max_filter_items: int = Field(5000, ge=1, description="exclude_item_ids per request")

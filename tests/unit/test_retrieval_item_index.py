@@ -9,15 +9,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from recstack.config import RetrievalSettings
 from recstack.errors import BundleError
 from recstack.models.retrieval_index import (
     EXACT_ITEMS,
     TARGET_K,
     TARGET_RECALL,
     IndexKind,
+    IndexRule,
     build_index,
     bytes_per_item,
-    choose_kind,
     load_index,
     save_index,
 )
@@ -179,7 +180,12 @@ def test_vectors_come_back_by_row(lists: ItemIndex) -> None:
     ],
 )
 def test_the_rule_chooses_by_items_and_memory(items: int, limits: dict[str, int], kind: IndexKind) -> None:
-    assert choose_kind(items, 64, **limits) is kind
+    assert IndexRule(**limits).choose(items, 64) is kind
+
+
+def test_the_settings_begin_with_the_rule() -> None:
+    settings, rule = RetrievalSettings(), IndexRule()
+    assert (settings.exact_items, settings.max_index_bytes) == (rule.exact_items, rule.max_bytes)
 
 
 @pytest.mark.parametrize("kind", IndexKind)
@@ -211,7 +217,7 @@ def test_a_saved_index_answers_the_same(tmp_path: Path, kind: IndexKind) -> None
 )
 def test_vectors_that_cannot_be_cosines_are_refused(vectors: NDArray[np.float32], message: str) -> None:
     with pytest.raises(BundleError, match=message):
-        build_index(vectors)
+        build_index(vectors, IndexKind.EXACT)
 
 
 def test_a_file_that_is_no_index_is_refused(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ Inner product over unit vectors is cosine similarity, so "nearest" and "highest 
 Three kinds. `exact` compares with every item. `lists` sorts items into lists around centres and looks into the lists
 whose centres are nearest to the query (an inverted file: Jégou, Douze and Schmid, Product Quantization for Nearest
 Neighbor Search, 2011, section IV); it holds the vectors once. `lists8` keeps one byte per value instead of four.
-`choose_kind` picks one by item count and memory.
+`IndexRule` picks one by item count and memory.
 
 Measured by `tests.bench.retrieval_scale`, on one core with 64 values per item: a graph (HNSW) finds as much in the
 same time at k = 100, but takes twice the time at the k = 350 that is served, twice the memory and three to six times
@@ -15,6 +15,7 @@ the exact vectors alone.
 Shape legend: I items, D dimensions, Q queries.
 """
 
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
@@ -88,19 +89,28 @@ def bytes_per_item(kind: IndexKind, dimensions: int) -> int:
             return dimensions + 16
 
 
-def choose_kind(
-    items: int, dimensions: int, *, exact_items: int = EXACT_ITEMS, max_bytes: int = MAX_BYTES
-) -> IndexKind:
-    """The rule: exact up to `exact_items`, lists above, with values of one byte where full ones exceed `max_bytes`."""
-    if items <= exact_items:
-        return IndexKind.EXACT
-    return IndexKind.LISTS if items * bytes_per_item(IndexKind.LISTS, dimensions) <= max_bytes else IndexKind.LISTS8
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IndexRule:
+    """Which kind is built: exact up to `exact_items`; above, lists; of one byte where full ones exceed `max_bytes`."""
+
+    exact_items: int = EXACT_ITEMS
+    max_bytes: int = MAX_BYTES
+
+    def choose(self, items: int, dimensions: int) -> IndexKind:
+        """The kind for a catalogue of so many items and vectors so wide."""
+        if items <= self.exact_items:
+            return IndexKind.EXACT
+        full = items * bytes_per_item(IndexKind.LISTS, dimensions)
+        return IndexKind.LISTS if full <= self.max_bytes else IndexKind.LISTS8
+
+
+DEFAULT_RULE = IndexRule()
 
 
 def build_index(
-    vectors: NDArray[np.float32], kind: IndexKind | None = None, queries: NDArray[np.float32] | None = None
+    vectors: NDArray[np.float32], kind: IndexKind, queries: NDArray[np.float32] | None = None
 ) -> faiss.Index:
-    """Index unit vectors [I, D] in row order. kind: as the rule says if left out.
+    """Index unit vectors [I, D] in row order.
 
     queries: vectors [Q, D] of users such as will ask (of any length, at most SAMPLE_QUERIES are used), by which the
     number of lists to look at is measured; items themselves if left out.
@@ -109,7 +119,6 @@ def build_index(
     """
     _check(vectors)
     items, dimensions = vectors.shape
-    kind = kind or choose_kind(items, dimensions)
     vectors = np.ascontiguousarray(vectors)
     if kind == IndexKind.EXACT:
         exact = faiss.IndexFlatIP(dimensions)
