@@ -3,4 +3,4 @@
 from recstack.rpc.main import service_main
 from services.feature_store.app import serve
 
-service_main(serve)
+service_main(serve, lambda settings: settings.feature_store)

@@ -4,10 +4,11 @@ import asyncio
 import logging
 import sys
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import Any, Protocol
 
 from recstack.config import Settings, load_settings
 from recstack.errors import RecStackError
+from recstack.rpc.workers import is_worker, run_workers
 
 try:
     import uvloop
@@ -22,11 +23,34 @@ def setup_logging(level: str) -> None:
     logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
 
 
-def service_main(serve: Callable[[Settings], Coroutine[Any, Any, None]]) -> None:
-    """Run a service's `serve` coroutine until it returns. An expected error is one line and exit status 1."""
+class ScaledSection(Protocol):
+    """Settings of a service that can run in several processes."""
+
+    @property
+    def address(self) -> str:
+        """host:port that they share."""
+
+    @property
+    def processes(self) -> int:
+        """How many there are."""
+
+
+def service_main(
+    serve: Callable[[Settings], Coroutine[Any, Any, None]],
+    scaled: Callable[[Settings], ScaledSection] | None = None,
+) -> None:
+    """Run a service's `serve` coroutine until it returns. An expected error is one line and exit status 1.
+
+    scaled: settings of a service that may run in several processes; this one then only looks after them.
+    """
     try:
         settings = load_settings()
         setup_logging(settings.log_level)
+        section = scaled(settings) if scaled else None
+        if section and section.processes > 1 and not is_worker():
+            command = [sys.executable, *sys.orig_argv[1:]]
+            run_workers(command, section.address, section.processes, settings.drain_seconds)
+            return
         with asyncio.Runner(loop_factory=_loop_factory) as runner:
             runner.run(serve(settings))
     except RecStackError as error:

@@ -16,6 +16,7 @@ from grpc_reflection.v1alpha import reflection
 
 from recstack.errors import RecStackError, StackError
 from recstack.rpc.channel import MAX_MESSAGE_BYTES
+from recstack.rpc.workers import is_worker
 
 log = logging.getLogger("recstack.rpc")
 
@@ -28,7 +29,6 @@ MAX_CONNECTION_AGE_MS = 5 * 60_000
 _OPTIONS: list[tuple[str, Any]] = [
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
-    ("grpc.so_reuseport", 0),  # a port that is taken must be an error, not a silent share
 ]
 
 
@@ -106,7 +106,12 @@ async def start_server(address: str, registrations: Sequence[Registration], *, s
     `serving=False` starts with health NOT_SERVING; call `set_serving(True)` when warm.
     Raises StackError when the port is taken.
     """
-    options = [*_OPTIONS, ("grpc.max_connection_age_ms", MAX_CONNECTION_AGE_MS)]
+    options = [
+        *_OPTIONS,
+        ("grpc.max_connection_age_ms", MAX_CONNECTION_AGE_MS),
+        # A port that is taken must be an error, not a silent share; for workers the parent has made sure of it.
+        ("grpc.so_reuseport", int(is_worker())),
+    ]
     server = grpc.aio.server(interceptors=[ErrorInterceptor()], options=options)
     health_servicer = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(health_servicer, server)
