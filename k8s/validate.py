@@ -28,9 +28,9 @@ COMPONENTS = [
     "training",
     "autoscaling",
     "ranking-ray",
-    "redis-external",
     "network-policy",
     "backup",
+    "redis-external",
     "bundles-volume",
     "bundles-object-store",
 ]

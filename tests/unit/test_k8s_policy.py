@@ -103,7 +103,7 @@ def test_services_are_headless_and_find_their_pods(name: str) -> None:
 @pytest.mark.parametrize("name", BUILDS)
 def test_nothing_refers_to_what_is_not_there(name: str) -> None:
     """Claims, settings, accounts and scaled workloads exist; a Secret that a person makes is marked optional."""
-    claims, maps = find(name, "PersistentVolumeClaim"), find(name, "ConfigMap")
+    claims, maps = {*find(name, "PersistentVolumeClaim"), *_made_claims(name)}, find(name, "ConfigMap")
     secrets, accounts, deployments = find(name, "Secret"), find(name, "ServiceAccount"), find(name, "Deployment")
     for _, pod, template in pods(name):
         spec = template["spec"]
@@ -119,6 +119,13 @@ def test_nothing_refers_to_what_is_not_there(name: str) -> None:
             assert "configMapRef" not in source or source["configMapRef"]["name"] in maps, f"{pod}: {source}"
     for scaler in find(name, "HorizontalPodAutoscaler").values():
         assert scaler["spec"]["scaleTargetRef"]["name"] in deployments
+
+
+def _made_claims(name: str) -> Iterator[str]:
+    """Claims that StatefulSets make for their first pod."""
+    for stateful, manifest in find(name, "StatefulSet").items():
+        for template in manifest["spec"].get("volumeClaimTemplates", []):
+            yield f"{template['metadata']['name']}-{stateful}-0"
 
 
 def test_every_variable_in_the_settings_is_one() -> None:
