@@ -37,7 +37,7 @@ class GRU(nn.Module):
         if not torch.is_grad_enabled():
             return all_states(self.input(steps_BLD), self.recurrent_HG)
         inputs_LB1G = self.input(steps_BLD.transpose(0, 1)).unsqueeze(2)
-        states_LBH = evolve(inputs_LB1G, inputs_LB1G.new_ones(inputs_LB1G.shape[:3]), self.recurrent_HG).squeeze(2)
+        states_LBH = evolve(inputs_LB1G, None, self.recurrent_HG).squeeze(2)
         return states_LBH.transpose(0, 1)
 
 

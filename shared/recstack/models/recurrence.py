@@ -10,7 +10,7 @@ Backwards, all that is known after the forward pass is computed for all steps at
 four kernels per step.
 
 Shape legend: K steps, B users, N rows of a user (candidates, or 1), M = N, or 1 where a user's rows share their inputs,
-H hidden units, G = 3H gates in the order update, reset, candidate.
+R = B * N, H hidden units, G = 3H gates in the order update, reset, candidate.
 """
 
 from typing import Any
@@ -22,69 +22,94 @@ sigmoid_backward = torch.ops.aten.sigmoid_backward.grad_input
 tanh_backward = torch.ops.aten.tanh_backward
 
 
-def evolve(inputs_KBMG: Tensor, attention_KBN: Tensor, recurrent_HG: Tensor) -> Tensor:
-    """Hidden states [K, B, N, H] after each step, from zero. inputs_KBMG: x_u, x_r and x_c of each step."""
+def evolve(inputs_KBMG: Tensor, attention_KBN: Tensor | None, recurrent_HG: Tensor) -> Tensor:
+    """Hidden states [K, B, N, H] after each step, from zero.
+
+    inputs_KBMG: x_u, x_r and x_c of each step. attention_KBN: None is 1 everywhere, and N = M.
+    """
     if torch.is_grad_enabled():
         states_KBNH: Tensor = _Recurrence.apply(  # type: ignore[no-untyped-call]
             inputs_KBMG, attention_KBN, recurrent_HG
         )
         return states_KBNH
-    return _forward(inputs_KBMG, attention_KBN, recurrent_HG)[0][1:]
+    return _forward(inputs_KBMG, attention_KBN, recurrent_HG)[0][1:].view(*_rows(inputs_KBMG, attention_KBN), -1)
 
 
-def _forward(inputs_KBMG: Tensor, attention_KBN: Tensor, recurrent_HG: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """States with the zero state before them, gates (u, r and the raw U_c h), and candidate states, of all steps."""
-    steps, users, rows = attention_KBN.shape
-    size = len(recurrent_HG)
-    states_KBNH = inputs_KBMG.new_empty(steps + 1, users, rows, size)
-    states_KBNH[0] = 0.0
-    gates_KBNG = inputs_KBMG.new_empty(steps, users, rows, 3 * size)
-    new_KBNH = inputs_KBMG.new_empty(steps, users, rows, size)
+def _rows(inputs_KBMG: Tensor, attention_KBN: Tensor | None) -> torch.Size:
+    """(K, B, N)."""
+    return (inputs_KBMG[..., 0] if attention_KBN is None else attention_KBN).shape
+
+
+def _forward(
+    inputs_KBMG: Tensor, attention_KBN: Tensor | None, recurrent_HG: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """States with the zero state before them, gates (u, r and the raw U_c h), candidate states, and a u, of all
+    steps; all [K, R, ...]."""
+    size, (steps, users, rows) = len(recurrent_HG), _rows(inputs_KBMG, attention_KBN)
+    inputs_KRG = inputs_KBMG.expand(steps, users, rows, -1).reshape(steps, users * rows, -1)
+    candidate_KRH = inputs_KRG[..., 2 * size :]
+    gates_KRG = inputs_KRG.clone()
+    gates_KRG[..., 2 * size :] = 0.0
+    open_KRG = gates_KRG[..., : 2 * size]
+    update_KRH, reset_KRH, raw_KRH = torch.split(gates_KRG, size, dim=2)
+    states_KRH = gates_KRG.new_zeros(steps + 1, users * rows, size)
+    new_KRH = gates_KRG.new_empty(steps, users * rows, size)
+    moved_KRH, attention_KR1 = update_KRH, None
+    if attention_KBN is not None:
+        moved_KRH, attention_KR1 = torch.empty_like(new_KRH), attention_KBN.reshape(steps, -1, 1)
+    minus_one = gates_KRG.new_full((), -1.0)
     for step in range(steps):
-        input_BMG, gates_BNG, new_BNH = inputs_KBMG[step], gates_KBNG[step], new_KBNH[step]
-        torch.mm(states_KBNH[step].view(-1, size), recurrent_HG, out=gates_BNG.view(-1, 3 * size))
-        open_BNG = gates_BNG[..., : 2 * size]
-        open_BNG.add_(input_BMG[..., : 2 * size]).sigmoid_()
-        torch.addcmul(input_BMG[..., 2 * size :], open_BNG[..., size:], gates_BNG[..., 2 * size :], out=new_BNH)
-        new_BNH.mul_(2).sigmoid_().mul_(2).sub_(1)  # tanh, by the function that has the faster kernel
-        update_BNH = open_BNG[..., :size] * attention_KBN[step].unsqueeze(-1)
-        torch.lerp(states_KBNH[step], new_BNH, update_BNH, out=states_KBNH[step + 1])
-    return states_KBNH, gates_KBNG, new_KBNH
+        before_RH, new_RH = states_KRH[step], new_KRH[step]
+        gates_KRG[step].addmm_(before_RH, recurrent_HG)
+        open_KRG[step].sigmoid_()
+        torch.addcmul(candidate_KRH[step], reset_KRH[step], raw_KRH[step], out=new_RH)
+        new_RH.mul_(2).sigmoid_()  # tanh by the function that has the faster kernel: 2 sigmoid(2x) - 1
+        torch.add(minus_one, new_RH, alpha=2, out=new_RH)
+        if attention_KR1 is not None:
+            torch.mul(update_KRH[step], attention_KR1[step], out=moved_KRH[step])
+        torch.lerp(before_RH, new_RH, moved_KRH[step], out=states_KRH[step + 1])
+    return states_KRH, gates_KRG, new_KRH, moved_KRH
 
 
 class _Recurrence(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, inputs_KBMG: Tensor, attention_KBN: Tensor, recurrent_HG: Tensor) -> Tensor:
-        states_KBNH, gates_KBNG, new_KBNH = _forward(inputs_KBMG, attention_KBN, recurrent_HG)
-        ctx.save_for_backward(attention_KBN, recurrent_HG, states_KBNH, gates_KBNG, new_KBNH)
+    def forward(ctx: Any, inputs_KBMG: Tensor, attention_KBN: Tensor | None, recurrent_HG: Tensor) -> Tensor:
+        computed = _forward(inputs_KBMG, attention_KBN, recurrent_HG)
+        ctx.save_for_backward(attention_KBN, recurrent_HG, *computed)
         ctx.inputs_shape = inputs_KBMG.shape
-        return states_KBNH[1:]
+        return computed[0][1:].view(*_rows(inputs_KBMG, attention_KBN), -1)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        attention_KBN, recurrent_HG, states_KBNH, gates_KBNG, new_KBNH = ctx.saved_tensors
-        size, before_KBNH = len(recurrent_HG), states_KBNH[:-1]
-        update_KBNH, reset_KBNH, raw_KBNH = gates_KBNG.split(size, dim=3)
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor | None, Tensor]:
+        attention_KBN, recurrent_HG, states_KRH, gates_KRG, new_KRH, moved_KRH = ctx.saved_tensors
+        (steps, rows, size), before_KRH = new_KRH.shape, states_KRH[:-1]
+        update_KRH, reset_KRH, raw_KRH = torch.split(gates_KRG, size, dim=2)
         # How far a change of each gate's input moves the next state.
-        moves_KBNG = torch.empty_like(gates_KBNG)
-        scaled_KBNH = update_KBNH * attention_KBN.unsqueeze(-1)
-        difference_KBNH = new_KBNH - before_KBNH
-        by_new_KBNH = tanh_backward(scaled_KBNH, new_KBNH)
-        by_update_KBNH, by_reset_KBNH, by_raw_KBNH = torch.split(moves_KBNG, size, dim=3)
-        sigmoid_backward(difference_KBNH * attention_KBN.unsqueeze(-1), update_KBNH, grad_input=by_update_KBNH)
-        sigmoid_backward(by_new_KBNH * raw_KBNH, reset_KBNH, grad_input=by_reset_KBNH)
-        torch.mul(by_new_KBNH, reset_KBNH, out=by_raw_KBNH)
+        moves_KRG = torch.empty_like(gates_KRG)
+        by_update_KRH, by_reset_KRH, by_raw_KRH = torch.split(moves_KRG, size, dim=2)
+        difference_KRH = new_KRH - before_KRH
+        by_new_KRH = tanh_backward(moved_KRH, new_KRH)
+        weighed_KRH = difference_KRH
+        if attention_KBN is not None:
+            weighed_KRH = difference_KRH * attention_KBN.reshape(steps, rows, 1)
+        sigmoid_backward(weighed_KRH, update_KRH, grad_input=by_update_KRH)
+        sigmoid_backward(by_new_KRH * raw_KRH, reset_KRH, grad_input=by_reset_KRH)
+        torch.mul(by_new_KRH, reset_KRH, out=by_raw_KRH)
 
-        d_states_KBNH = torch.empty_like(before_KBNH)
-        d_gates_KBNG = moves_KBNG  # overwritten step by step
-        d_before_BNH = torch.zeros_like(before_KBNH[0])
-        for step in reversed(range(len(before_KBNH))):
-            d_BNH = torch.add(gradients[0][step], d_before_BNH, out=d_states_KBNH[step])
-            d_gates_KBNG[step].view(*d_BNH.shape[:2], 3, size).mul_(d_BNH.unsqueeze(2))
-            torch.addcmul(d_BNH, d_BNH, scaled_KBNH[step], value=-1, out=d_before_BNH)
-            d_before_BNH.view(-1, size).addmm_(d_gates_KBNG[step].view(-1, 3 * size), recurrent_HG.t())
+        d_after_KRH = gradients[0].reshape(steps, rows, size)
+        d_states_KRH = torch.empty_like(new_KRH)
+        d_gates_KRG = moves_KRG  # overwritten step by step
+        d_before_RH = torch.zeros_like(new_KRH[0])
+        for step in reversed(range(steps)):
+            d_RH = torch.add(d_after_KRH[step], d_before_RH, out=d_states_KRH[step])
+            d_gates_KRG[step].view(rows, 3, size).mul_(d_RH.unsqueeze(1))
+            torch.addcmul(d_RH, d_RH, moved_KRH[step], value=-1, out=d_before_RH)
+            d_before_RH.addmm_(d_gates_KRG[step], recurrent_HG.t())
 
-        d_recurrent_HG = before_KBNH.reshape(-1, size).t() @ d_gates_KBNG.view(-1, 3 * size)
-        d_attention_KBN = (d_states_KBNH * difference_KBNH * update_KBNH).sum(-1)
-        torch.mul(d_states_KBNH, by_new_KBNH, out=d_gates_KBNG[..., 2 * size :])
-        return d_gates_KBNG.sum_to_size(ctx.inputs_shape), d_attention_KBN, d_recurrent_HG
+        d_recurrent_HG = before_KRH.reshape(-1, size).t() @ d_gates_KRG.view(-1, 3 * size)
+        d_attention_KBN = None
+        if attention_KBN is not None:
+            d_attention_KBN = difference_KRH.mul_(update_KRH).mul_(d_states_KRH).sum(2).view_as(attention_KBN)
+        torch.mul(d_states_KRH, by_new_KRH, out=by_raw_KRH)
+        d_inputs_KBNG = d_gates_KRG.view(steps, ctx.inputs_shape[1], -1, 3 * size)
+        return d_inputs_KBNG.sum_to_size(ctx.inputs_shape), d_attention_KBN, d_recurrent_HG
