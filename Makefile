@@ -8,13 +8,15 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 BUF := npx --yes --package=@bufbuild/buf@1.75.0 -- buf
-PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+PEERS := .venv-peers
+PIP := -m pip install --quiet --disable-pip-version-check
+PIP_INSTALL := $(BIN)/python $(PIP) --constraint constraints.txt
 
 READY := $(VENV)/.ready
 STUBS := $(VENV)/.stubs
 PROTOS := $(shell find protos -name '*.proto')
 
-.PHONY: help setup protos demo up down train evaluate quality bench bench-stream load test lint types proto-lint images k8s-validate lock format check clean
+.PHONY: help setup peers protos demo up down train evaluate quality bench bench-stream load test lint types proto-lint images k8s-validate lock format check clean
 
 help: ## Show this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | expand -t 14
@@ -32,6 +34,17 @@ $(READY): pyproject.toml constraints.txt
 
 $(STUBS): $(PROTOS) protos/generate.py $(READY)
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python protos/generate.py
+	touch $@
+
+peers: $(STUBS) $(PEERS)/.ready ## Make .venv-peers: the same, and what benchmarks compare with
+
+# Feast refuses the newest of three packages.
+$(PEERS)/.ready: pyproject.toml constraints.txt
+	@echo "setting up $(PEERS) (a few minutes the first time)"
+	test -x $(PEERS)/bin/python || $(PYTHON) -m venv $(PEERS)
+	grep -vE '^(pandas|prometheus_client|redis)==' constraints.txt > $(PEERS)/constraints.txt
+	$(PEERS)/bin/python $(PIP) --constraint $(PEERS)/constraints.txt torch
+	$(PEERS)/bin/python $(PIP) --constraint $(PEERS)/constraints.txt --editable '.[all,dev,peers]'
 	touch $@
 
 protos: $(STUBS) ## Generate the gRPC stubs into shared/recstack/api
@@ -96,4 +109,4 @@ format: setup ## Rewrite the code in the house style
 check: lint types proto-lint test ## Everything that CI checks
 
 clean: ## Remove everything that is not in git
-	rm -rf $(VENV) .recstack shared/recstack/api build *.egg-info
+	rm -rf $(VENV) $(PEERS) .recstack shared/recstack/api build *.egg-info
