@@ -11,7 +11,6 @@ from recstack.api.ranking.v1 import ranking_pb2
 from recstack.errors import NotFoundError, RecStackError
 from services.gateway.clients import Backends
 from services.gateway.hydrators.item_columns import read_item_columns
-from services.gateway.messages import history_message, profile_message
 from services.gateway.pipeline.executor import Outcome
 from services.gateway.pipeline.stages import Pipeline
 
@@ -62,9 +61,9 @@ class Explainer:
 
     async def _influences(self, outcome: Outcome, rows: NDArray[np.intp]) -> list[list[gateway_pb2.HistoryInfluence]]:
         """The history events that moved each row's score most; empty lists without a history or without an answer."""
-        user = outcome.query.user
+        history = outcome.query.user.history
         nothing: list[list[gateway_pb2.HistoryInfluence]] = [[] for _ in rows]
-        if not len(user.history_item_ids):
+        if not history.item_ids:
             return nothing
         try:
             effects = await self._effects(outcome, rows)
@@ -72,19 +71,19 @@ class Explainer:
             outcome.trace.degrade("influences", str(error), "left out")
             return nothing
         top = np.argsort(-np.abs(effects), axis=1, kind="stable")[:, :TOP_INFLUENCES]
-        titles = await self._titles(outcome, user.history_item_ids[np.unique(top)])
+        titles = await self._titles(outcome, np.array(history.item_ids, np.int64)[np.unique(top)])
         return [
             [
                 gateway_pb2.HistoryInfluence(
-                    item_id=int(user.history_item_ids[event]),
-                    title=titles.get(int(user.history_item_ids[event]), ""),
+                    item_id=history.item_ids[event],
+                    title=titles.get(history.item_ids[event], ""),
                     influence=float(effects[row, event]),
-                    rating=float(user.history_ratings[event]),
+                    rating=history.ratings[event],
                 )
                 for event in events
                 if effects[row, event] != 0
             ]
-            for row, events in enumerate(top)
+            for row, events in enumerate(top.tolist())
         ]
 
     async def _effects(self, outcome: Outcome, rows: NDArray[np.intp]) -> NDArray[np.float32]:
@@ -92,13 +91,13 @@ class Explainer:
         query, ranking = outcome.query, self.backends.ranking
         request = ranking_pb2.AttributeRequest(
             user_id=query.user_id,
-            profile=profile_message(query.user.profile),
-            history=history_message(query.user),
+            profile=query.user.profile,
+            history=query.user.history,
             item_ids=outcome.candidates.item_id[rows].tolist(),
         )
         deadline = query.deadline.part(ATTRIBUTION_SHARE, self.reserve)
         reply = await ranking.call(ranking.stub.Attribute, request, deadline)
-        shape = len(rows), len(query.user.history_item_ids)
+        shape = len(rows), len(query.user.history.item_ids)
         if len(reply.influences) != shape[0] * shape[1]:
             raise RecStackError(f"got {len(reply.influences)} influences for {shape[0]} items x {shape[1]} events")
         return np.array(reply.influences, np.float32).reshape(shape)

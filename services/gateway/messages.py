@@ -1,24 +1,7 @@
 """Protobuf forms of pipeline values, shared by the components that talk to backends."""
 
-from recstack.api.common.v1 import common_pb2
 from recstack.api.retrieval.v1 import retrieval_pb2
-from services.gateway.pipeline.query import Constraints, Profile, User
-
-
-def profile_message(profile: Profile) -> common_pb2.UserProfile:
-    """The profile that models are given."""
-    return common_pb2.UserProfile(
-        gender=profile.gender, age=profile.age, occupation=profile.occupation, region=profile.region
-    )
-
-
-def history_message(user: User) -> common_pb2.History:
-    """The history that models are given."""
-    return common_pb2.History(
-        item_ids=user.history_item_ids.tolist(),
-        timestamps_ms=user.history_timestamps_ms.tolist(),
-        ratings=user.history_ratings.tolist(),
-    )
+from services.gateway.pipeline.query import Constraints
 
 
 def item_filter(constraints: Constraints, exclude_item_ids: list[int]) -> retrieval_pb2.ItemFilter:

@@ -2,7 +2,7 @@
 
     .venv-peers/bin/python -m tests.bench.feature_reads [--short] [--out FILE.json]
 
-Ours is what the gateway does: an RPC to the feature store's process, and the reply decoded into numpy arrays. Feast's
+Ours is what the gateway does: an RPC to the feature store's process, and the reply decoded as far as the gateway does. Feast's
 is its SDK in this process: a dict of lists, as its user gets it. Both read the same features of the same entities from
 one redis-server, in turn, and the bench refuses to run when the values differ.
 
@@ -172,8 +172,8 @@ def check_user(ours: User, feast: dict[str, list[Any]]) -> None:
     """AssertionError unless both sides read the same profile and history."""
     profile = [getattr(ours.profile, name) for name in PROFILE_SIZES]
     np.testing.assert_array_equal(profile, [feast[name][0] for name in PROFILE_SIZES])
-    np.testing.assert_array_equal(ours.history_item_ids, feast["item_ids"][0])
-    np.testing.assert_array_equal(ours.history_ratings, feast["ratings"][0])
+    np.testing.assert_array_equal(ours.history.item_ids, feast["item_ids"][0])
+    np.testing.assert_array_equal(ours.history.ratings, feast["ratings"][0])
 
 
 def measure(question: Question, rounds: int, processes: list[psutil.Process], report: Report) -> None:

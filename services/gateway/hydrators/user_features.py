@@ -6,7 +6,7 @@ import numpy as np
 
 from recstack.api.features.v1 import features_pb2
 from services.gateway.clients import Backend
-from services.gateway.pipeline.query import Profile, Query, User
+from services.gateway.pipeline.query import Query, User
 from services.gateway.pipeline.trace import Trace
 
 
@@ -26,15 +26,10 @@ class UserFeatures:
         request = features_pb2.GetUserRequest(user_id=query.user_id, history_length=self._history_length)
         reply = await self._features.call(self._features.stub.GetUser, request, query.deadline)
         trace.add_timing("hydrate/user_features.redis", reply.redis_ms)
-        profile, history = reply.profile, reply.history
         user = User(
-            profile=Profile(
-                gender=profile.gender, age=profile.age, occupation=profile.occupation, region=profile.region
-            ),
+            profile=reply.profile,
             profile_status=reply.profile_status,
-            history_item_ids=np.array(history.item_ids, np.int64),
-            history_timestamps_ms=np.array(history.timestamps_ms, np.int64),
-            history_ratings=np.array(history.ratings, np.float32),
+            history=reply.history,
             seen_item_ids=np.array(reply.seen_item_ids, np.int64),
         )
         return replace(query, user=user)

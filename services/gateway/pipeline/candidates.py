@@ -113,7 +113,9 @@ class Candidates:
         return np.not_equal(self.channel_mask, 0)
 
     def dropped_by(self, reason: int, keep: NDArray[np.bool_]) -> "Candidates":
-        """A copy in which candidates outside `keep` that were still kept carry `reason`."""
+        """The candidates with `reason` written beside those outside `keep` that were still kept."""
+        if keep.all():
+            return self
         return replace(self, drop_reason=np.where(self.kept & ~keep, np.int16(reason), self.drop_reason))
 
     def scored(self, rows: NDArray[np.intp], scores: Scores) -> "Candidates":

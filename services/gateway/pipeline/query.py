@@ -5,7 +5,12 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from recstack.api.common.v1.common_pb2 import FEATURE_STATUS_MISSING, FEATURE_STATUS_UNSPECIFIED
+from recstack.api.common.v1.common_pb2 import (
+    FEATURE_STATUS_MISSING,
+    FEATURE_STATUS_UNSPECIFIED,
+    History,
+    UserProfile,
+)
 from services.gateway.pipeline.deadline import Deadline
 
 NO_IDS: NDArray[np.int64] = np.empty(0, np.int64)
@@ -28,36 +33,24 @@ class Constraints:
         return bool(self.include_genres or self.exclude_genres or self.min_year or self.max_year)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Profile:
-    """Static profile as vocabulary ids; 0 is unknown."""
-
-    gender: int = 0
-    age: int = 0
-    occupation: int = 0
-    region: int = 0
-
-
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class User:
     """One user as the feature store knows them; the default is a user of whom nothing is known.
 
-    history_*: parallel columns, oldest first (int64 ids, int64 epoch milliseconds, float32 ratings, 0 = none).
-    seen_item_ids: int64, distinct, ascending.
+    profile, history: what models are given. They stay the messages that they came in: the gateway passes them on and
+    looks at none of their values. seen_item_ids: int64, distinct, ascending.
     """
 
-    profile: Profile = Profile()
+    profile: UserProfile = field(default_factory=UserProfile)
     profile_status: int = FEATURE_STATUS_UNSPECIFIED
-    history_item_ids: NDArray[np.int64] = field(default_factory=lambda: NO_IDS)
-    history_timestamps_ms: NDArray[np.int64] = field(default_factory=lambda: NO_IDS)
-    history_ratings: NDArray[np.float32] = field(default_factory=lambda: np.empty(0, np.float32))
+    history: History = field(default_factory=History)
     seen_item_ids: NDArray[np.int64] = field(default_factory=lambda: NO_IDS)
 
     @property
     def cold(self) -> bool:
         """True when there is neither a profile nor a history to go by."""
         no_profile = self.profile_status in (FEATURE_STATUS_UNSPECIFIED, FEATURE_STATUS_MISSING)
-        return no_profile and not len(self.history_item_ids)
+        return no_profile and not self.history.item_ids
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -1,8 +1,6 @@
 """What happened while one request was answered: timings, degradations, bundle versions."""
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 
@@ -19,14 +17,9 @@ class Trace:
     degraded: list[str] = field(default_factory=list)
     bundle_versions: dict[str, str] = field(default_factory=dict)
 
-    @contextmanager
-    def timed(self, name: str) -> Iterator[None]:
-        """Record the wall time of the block, also when it raises."""
-        started = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.add_timing(name, (time.perf_counter() - started) * 1000)
+    def timed(self, name: str) -> "_Timer":
+        """Record the wall time of a block, also when it raises."""
+        return _Timer(self, name)
 
     def add_timing(self, name: str, duration_ms: float) -> None:
         """Record a duration measured elsewhere, for example by a backend."""
@@ -35,3 +28,19 @@ class Trace:
     def degrade(self, component: str, reason: str, consequence: str = "") -> None:
         """Record that `component` did less than it should, why, and what was done about it."""
         self.degraded.append(f"{component}: {reason}; {consequence}" if consequence else f"{component}: {reason}")
+
+
+class _Timer:
+    """A class and not a generator: a request has twenty of them."""
+
+    __slots__ = ("_name", "_started", "_trace")
+
+    def __init__(self, trace: Trace, name: str) -> None:
+        self._trace = trace
+        self._name = name
+
+    def __enter__(self) -> None:
+        self._started = time.perf_counter()
+
+    def __exit__(self, *_: object) -> None:
+        self._trace.add_timing(self._name, (time.perf_counter() - self._started) * 1000)

@@ -5,7 +5,6 @@ from numpy.typing import NDArray
 
 from recstack.api.ranking.v1 import ranking_pb2
 from services.gateway.clients import Backend
-from services.gateway.messages import history_message, profile_message
 from services.gateway.pipeline.candidates import Candidates, Scores
 from services.gateway.pipeline.query import Query
 from services.gateway.pipeline.trace import Trace
@@ -25,8 +24,8 @@ class Ranking:
         """One score for each of `rows`."""
         request = ranking_pb2.RankRequest(
             user_id=query.user_id,
-            profile=profile_message(query.user.profile),
-            history=history_message(query.user),
+            profile=query.user.profile,
+            history=query.user.history,
             item_ids=candidates.item_id[rows].tolist(),
             # 0 would mean "no limit", so the last millisecond counts as one.
             budget_ms=max(1, int(query.deadline.remaining() * 1000)),

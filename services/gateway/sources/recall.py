@@ -9,7 +9,7 @@ from recstack.api.retrieval.v1 import retrieval_pb2
 from recstack.errors import UnavailableError
 from recstack.features.channels import channel_name
 from services.gateway.clients import Backend
-from services.gateway.messages import history_message, item_filter, profile_message
+from services.gateway.messages import item_filter
 from services.gateway.pipeline.merge import ChannelList
 from services.gateway.pipeline.query import Query
 from services.gateway.pipeline.trace import Trace
@@ -37,8 +37,8 @@ class Recall:
         """One list per channel that answered. Raises UnavailableError when channels failed and nothing is left."""
         request = retrieval_pb2.RetrieveRequest(
             user_id=query.user_id,
-            profile=profile_message(query.user.profile),
-            history=history_message(query.user),
+            profile=query.user.profile,
+            history=query.user.history,
             channels=self._channels,
             filter=item_filter(query.constraints, self._unwanted(query)),
         )
