@@ -2,9 +2,10 @@
 
     .venv-peers/bin/python -m tests.bench.feature_reads [--short] [--out FILE.json]
 
-Ours is what the gateway does: an RPC to the feature store's process, and the reply decoded as far as the gateway does. Feast's
-is its SDK in this process: a dict of lists, as its user gets it. Both read the same features of the same entities from
-one redis-server, in turn, and the bench refuses to run when the values differ.
+Ours is what the gateway does: an RPC to the feature store's process, and item columns decoded into numpy arrays (a
+history stays the message that models are sent). Feast's is its SDK in this process: a dict of lists, as its user gets
+it. Both read the same features of the same entities from one redis-server, in turn, and the bench refuses to run when
+the values differ.
 
 Why it is fair: the SDK is the fastest way to read from Feast, as its servers put a hop in front of it, while ours is
 timed with its hop. Feast has what its guide to performance asks for (`tests.bench.peers.feast_features`), genres are
