@@ -22,7 +22,7 @@ from recstack.features.schema import GENRES, MAX_GENRES, PROFILE_SIZES
 from recstack.models.config_checks import check_names, check_positive, check_shares, check_sizes
 from recstack.models.cross_layers import MatrixCross, MixtureCross, VectorCross
 from recstack.models.history_memory import HistoryMemory, Remembered
-from recstack.models.layers import embedding
+from recstack.models.layers import embedding, genre_counts
 from recstack.models.ranker import Prediction, Ranker, Served
 from recstack.models.training_memory import STATS, TrainingMemory
 
@@ -252,12 +252,12 @@ class DCN(Ranker):
 
     def _static_items(self, table: ItemTable) -> Tensor:
         """The part of the item vectors before the memory, [I+1, S]: features, factors, values for a history."""
-        tokens_IGF = self.genre_embedding(table.genres)
+        counts_IC = genre_counts(table.genres, self.genre_embedding.weight.dtype)
         if self.config.pooling == "average":
-            genres_IF = tokens_IGF.sum(1)
+            genres_IF = counts_IC @ self.genre_embedding.weight
         else:
-            given_IG1 = (table.genres > 0).unsqueeze(2)
-            genres_IF = (tokens_IGF * given_IG1).sum(1) / given_IG1.sum(1).clamp(min=1).sqrt()
+            given_IC = counts_IC[:, 1:]
+            genres_IF = given_IC @ self.genre_embedding.weight[1:] / given_IC.sum(1, keepdim=True).clamp(min=1).sqrt()
         parts = [genres_IF]
         if self.year_embedding is not None:
             parts.append(self.year_embedding(table.year_bucket))

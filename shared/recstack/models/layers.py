@@ -1,6 +1,6 @@
 """Building blocks that models share.
 
-Shape legend: B users, L steps, H heads, D width, I items.
+Shape legend: B users, L steps, H heads, D width, I items, G places for genres, C genres + 1.
 """
 
 import torch
@@ -42,8 +42,18 @@ class GenreEmbedding(nn.Embedding):
 
     def forward(self, genres_IG: Tensor) -> Tensor:
         """[I, D] means over the genres that are given."""
-        given_I1 = (genres_IG > 0).sum(1, keepdim=True).clamp(min=1)
-        return super().forward(genres_IG).sum(1) / given_I1
+        counts_IC = genre_counts(genres_IG, self.weight.dtype)[:, 1:]
+        means_ID: Tensor = counts_IC @ self.weight[1:] / counts_IC.sum(1, keepdim=True).clamp(min=1)
+        return means_ID
+
+
+def genre_counts(genres_IG: Tensor, dtype: torch.dtype) -> Tensor:
+    """How often each genre is among an item's, [I, C]; column 0 counts the places without one.
+
+    A product with it is the sum of the embeddings; looking each up costs twice that, and ten times that backwards.
+    """
+    counts_IC = torch.zeros(len(genres_IG), len(GENRES) + 1, dtype=dtype, device=genres_IG.device)
+    return counts_IC.scatter_add_(1, genres_IG, counts_IC.new_ones(()).expand(genres_IG.shape))
 
 
 class ItemEmbedding(nn.Module):
