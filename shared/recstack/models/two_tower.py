@@ -123,8 +123,8 @@ class TwoTower(Retriever):
         return rated_BLW
 
     def _before_last_block(self, steps_BLW: Tensor) -> Tensor:
-        everywhere_1L = torch.arange(steps_BLW.shape[1], device=steps_BLW.device).unsqueeze(0)
         for block in self.blocks[:-1]:
+            everywhere_1L = torch.arange(steps_BLW.shape[1], device=steps_BLW.device).unsqueeze(0)
             steps_BLW = block(steps_BLW, everywhere_1L)
         return steps_BLW
 
