@@ -143,7 +143,7 @@ def test_as_many_lists_are_looked_into_as_the_queries_need() -> None:
     queries = near(CENTRES, 2, seed=5)
     index = build_index(CLUMPED, IndexKind.LISTS, queries)
     nearest_QK = np.argsort(-(queries @ CLUMPED.T), axis=1)[:, :TARGET_K]
-    assert recall(index.nprobe) >= TARGET_RECALL > recall(index.nprobe * 2 // 3 - 1)
+    assert recall(index.nprobe) >= TARGET_RECALL > recall(index.nprobe - 1)
     assert index.nprobe < index.nlist / 4
 
 
