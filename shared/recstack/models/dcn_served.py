@@ -87,7 +87,7 @@ class ServedDCN(Served):
         cross_BNC, hidden_BNF, linear_BN1 = torch.split(read_BNC.add_(state.read_B1C), self._read_widths, dim=2)
         start_BND = self._start(state.inputs_B1X, inputs_BNX, products_BNZ) if self._cross.reads_start else None
         logits_BN = self._cross.logits(cross_BNC, start_BND) + linear_BN1.squeeze(2)
-        hidden_RF = torch.relu(hidden_BNF.flatten(0, 1))
+        hidden_RF = hidden_BNF.flatten(0, 1).relu_()
         for weight_FF, bias_F in self._deep:
             hidden_RF = functional.linear(hidden_RF, weight_FF, bias_F).relu_()
         weight_F, bias = self._deep_out
