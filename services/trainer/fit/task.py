@@ -9,6 +9,7 @@ A training function, the one thing that the rest of the trainer calls, is always
         task, result = train(make_task, replace(preset.fit, seed=seed), run_dir, console, workers)
         return task.model, result
 
+(DIEN's and DCN's `make_task` are functions of their modules, so that a benchmark can train the same task step by step.)
 Each worker of a run makes its own task with it, so the task's constructor seeds and makes the model. What `make_task`
 holds (the dataset) is given to all workers of a machine in shared memory, read-only.
 """

@@ -7,6 +7,7 @@ and "rating" know ids and the training rows (C2, C3, R1); "no_ids" and "notebook
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -250,15 +251,23 @@ def train_dcn(
 ) -> tuple[DCN, FitResult]:
     """Train a DCN on `split.train`; returned with the weights of the best epoch on `split.validation`."""
 
-    def make_task() -> RowTask | SegmentTask:
-        seed_everything(seed)
-        model = DCN(preset.model_config(len(dataset.users.ids), len(dataset.items.ids)))
-        set_item_bias(model, dataset, split)
-        kind = SegmentTask if split.temporal and model.config.half_lives else RowTask
-        return kind(model.to(resolve_device(device)), dataset, split, preset, seed)
-
-    task, result = train(make_task, dataclasses.replace(preset.fit, seed=seed), run_dir, console, workers)
+    task, result = train(
+        partial(make_task, dataset, split, preset, device, seed),
+        dataclasses.replace(preset.fit, seed=seed),
+        run_dir,
+        console,
+        workers,
+    )
     return task.model, result
+
+
+def make_task(dataset: Dataset, split: RowSplit, preset: DCNPreset, device: str, seed: int) -> RowTask | SegmentTask:
+    """The task of `train_dcn` with a new model: on segments where time splits the data and a history is read."""
+    seed_everything(seed)
+    model = DCN(preset.model_config(len(dataset.users.ids), len(dataset.items.ids)))
+    set_item_bias(model, dataset, split)
+    kind = SegmentTask if split.temporal and model.config.half_lives else RowTask
+    return kind(model.to(resolve_device(device)), dataset, split, preset, seed)
 
 
 def set_item_bias(model: DCN, dataset: Dataset, split: RowSplit) -> None:

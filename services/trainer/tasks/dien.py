@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -125,15 +126,23 @@ def train_dien(
 ) -> tuple[Ranker, FitResult]:
     """Train a ranker on `split.train`; returned with the weights of the best epoch on `split.validation`."""
 
-    def make_task() -> DIENTask:
-        seed_everything(seed)
-        model = preset.model(len(dataset.items.ids))
-        if isinstance(model, DIEN):
-            set_item_bias(model, events_at(dataset, split.train))
-        return DIENTask(model.to(resolve_device(device)), dataset, split, preset, seed)
-
-    task, result = train(make_task, dataclasses.replace(preset.fit, seed=seed), run_dir, console, workers)
+    task, result = train(
+        partial(make_task, dataset, split, preset, device, seed),
+        dataclasses.replace(preset.fit, seed=seed),
+        run_dir,
+        console,
+        workers,
+    )
     return task.model, result
+
+
+def make_task(dataset: Dataset, split: RowSplit, preset: DIENPreset, device: str, seed: int) -> DIENTask:
+    """The task of `train_dien` with a new model."""
+    seed_everything(seed)
+    model = preset.model(len(dataset.items.ids))
+    if isinstance(model, DIEN):
+        set_item_bias(model, events_at(dataset, split.train))
+    return DIENTask(model.to(resolve_device(device)), dataset, split, preset, seed)
 
 
 def set_item_bias(model: DIEN, events: Events) -> None:
