@@ -92,6 +92,8 @@ def _item_ids(field: str, values: object) -> NDArray[np.int64]:
 
 
 def _genres(field: str, names: list[str]) -> tuple[int, ...]:
+    if not names:
+        return ()
     try:
         return genre_ids(names)
     except ValueError as error:

@@ -12,7 +12,7 @@ from recstack.features.schema import GENRES
 def genre_similarity(genres_PG: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Jaccard similarity [P, P] of genre sets given as padded ids [P, G]; 0 where either set is empty."""
     sets = np.zeros((len(genres_PG), len(GENRES) + 1), np.float32)
-    np.put_along_axis(sets, genres_PG.astype(np.intp), 1.0, axis=1)
+    sets[np.arange(len(sets))[:, None], genres_PG] = 1.0
     sets = sets[:, 1:]
     common = sets @ sets.T
     sizes = sets.sum(axis=1)
@@ -40,7 +40,7 @@ def select_diverse(
     value = (scores.astype(np.float64) - scores.min(initial=np.inf)) / (spread or 1.0)
     sameness = np.zeros(len(scores))
     for step in range(count):
-        best = int(np.argmax(value - sameness * (diversity / max(step, 1))))
+        best = int((value - sameness * (diversity / max(step, 1))).argmax())
         chosen[step] = best
         value[best] = -np.inf
         sameness += similarity[best]

@@ -58,7 +58,7 @@ class KnownUser(InMemory):
 
     async def run(self, query, trace):
         await self.act(query)
-        return replace(query, user=User(seen_item_ids=np.array(self.seen, np.int64)))
+        return replace(query, user=User(seen_item_ids=np.array(sorted(set(self.seen)), np.int64)))
 
 
 @dataclass

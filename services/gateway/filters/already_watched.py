@@ -16,4 +16,8 @@ class AlreadyWatched:
 
     def run(self, query: Query, candidates: Candidates) -> NDArray[np.bool_]:
         """True for unseen candidates."""
-        return np.isin(candidates.item_id, query.user.seen_item_ids, invert=True)
+        seen = query.user.seen_item_ids
+        if not len(seen):
+            return np.ones(len(candidates), np.bool_)
+        at = np.minimum(np.searchsorted(seen, candidates.item_id), len(seen) - 1)
+        return np.not_equal(seen[at], candidates.item_id)

@@ -4,8 +4,9 @@ Knows stages, deadlines and columns; knows nothing of gRPC, of protobuf messages
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +25,8 @@ from services.gateway.pipeline.stages import (
     component_name,
 )
 from services.gateway.pipeline.trace import Trace
+
+ResultT = TypeVar("ResultT")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -84,15 +87,9 @@ class Executor:
         async def call(component: Source, own: Query) -> Sequence[ChannelList]:
             return await component.run(own, trace)
 
-        tasks = [
-            asyncio.ensure_future(run_step("sources", step, call, query, trace, self._reserve))
-            for step in self.pipeline.sources
-        ]
-        try:
-            answers = await asyncio.gather(*tasks)
-        finally:
-            for task in tasks:
-                task.cancel()
+        answers = await _side_by_side(
+            [run_step("sources", step, call, query, trace, self._reserve) for step in self.pipeline.sources]
+        )
         return [one for answer in answers for one in answer or ()]
 
     async def _hydrate_constraints(self, query: Query, candidates: Candidates, trace: Trace) -> Candidates:
@@ -150,7 +147,8 @@ class Executor:
             return pool[: query.k]
         with trace.timed(f"select/{component_name(selector)}"):
             selected = selector.run(query, candidates, pool)
-        if len(selected) > query.k or len(np.intersect1d(selected, pool)) != len(selected):
+        distinct = set(selected.tolist())
+        if len(selected) > query.k or len(distinct) < len(selected) or not distinct.issubset(pool.tolist()):
             raise ValueError(f"{component_name(selector)} selected {len(selected)} rows; at most {query.k} of its pool")
         return selected
 
@@ -160,3 +158,15 @@ class Executor:
         if not len(query.explained_item_ids):
             return rows
         return np.union1d(rows, candidates.rows_of(query.explained_item_ids))
+
+
+async def _side_by_side(calls: Sequence[Coroutine[Any, Any, ResultT]]) -> list[ResultT]:
+    """Results in order; when one call raises, the others are cancelled. A lone call needs no task of its own."""
+    if len(calls) == 1:
+        return [await calls[0]]
+    tasks = [asyncio.ensure_future(call) for call in calls]
+    try:
+        return await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
