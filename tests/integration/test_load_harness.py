@@ -13,6 +13,7 @@ from feature_store_kit import item_chunk, load, running_store, user_chunk
 from recstack.api.features.v1 import features_pb2
 from recstack.api.gateway.v1 import gateway_pb2
 from recstack.redis_server import free_port
+from tests.bench.world import make_world
 from tests.helpers.fake_gateway import FakeGateway, running_fake_gateway
 from tests.helpers.gateway_stack import CATALOGUE, Stack, running_stack
 from tests.load.cli import main
@@ -146,3 +147,17 @@ def test_the_command_finds_a_knee_and_writes_everything(
     assert read["place"]["server"].startswith("RecStack 0.1.0, bundle 2026")
     assert (tmp_path / "report.html").stat().st_size > 50_000
     assert (tmp_path / "latency-by-rate.png").exists()
+
+
+def test_a_local_stack_is_started_for_the_run_and_serves_it_whole(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("REDIS_URL", raising=False)
+    store = make_world(tmp_path / "world", items=60, users=20, history=10).bundle_store
+    short = "--rate 10 --seconds 2 --timeout 20 --k 5"
+    main(["run", "--store", store, "--out", str(tmp_path), *short.split()])
+    assert "a local stack that shares" in capsys.readouterr().out
+    run = json.loads((tmp_path / "result.json").read_text())["run"]
+    assert run["error_share"] == run["degraded_share"] == run["counts"]["seen again"] == 0
+    assert run["counts"]["events"] > 0
+    assert run["stages_ms"]["score/ranking.compute"]["p50"] > 0

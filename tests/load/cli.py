@@ -46,7 +46,7 @@ def drive(arguments: argparse.Namespace, console: Console) -> Result:
             connections=arguments.connections,
             timeout=arguments.timeout,
         )
-        console.print(f"{place.address}: {place.server}; {place.where}", highlight=False)
+        console.print(f"{place.address}: {place.server}; {place.where}", highlight=False, soft_wrap=True)
         with Crew(options) as crew:
             session = LoadSession(crew, arguments, console)
             if arguments.command == "knee":

@@ -27,7 +27,7 @@ class Place:
             with Client(address, timeout=INFO_SECONDS) as client:
                 info = client.info()
         except RecStackError as error:
-            raise LoadError(f"no gateway answers at {address}: {error}") from error
+            raise LoadError(f"no load without a gateway: {error}") from error
         bundles = {backend.bundle_version for backend in info.backends} - {""}
         server = f"RecStack {info.gateway.version}, bundle {', '.join(sorted(bundles)) or 'unknown'}"
         return cls(address, users, server, where)

@@ -192,7 +192,7 @@ class Recording:
         for second, tick in other.ticks.items():
             self.ticks[second].add(tick)
         self.lag.add(other.lag)
-        self.counts += other.counts
+        self.counts.update(other.counts)  # += would drop the zeros, and a zero is a finding
         self.cpu_seconds += other.cpu_seconds
 
 

@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import signal
 import time
-from collections import Counter
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 
@@ -114,7 +113,7 @@ class Driver:
         else:
             await closed_loop(window.load.callers, window.start, window.start + length, send)
         recorder.recording.cpu_seconds = time.process_time() - started
-        recorder.recording.counts += Counter(self._traffic.counts)
+        recorder.recording.counts.update(self._traffic.counts)
         return recorder.recording
 
     def _learn(self, action: Action, outcome: Outcome) -> None:

@@ -1,6 +1,8 @@
 """The command line: what is said reaches the options, and what cannot be is told."""
 
 import argparse
+import re
+from pathlib import Path
 
 import pytest
 
@@ -58,3 +60,17 @@ def test_help_explains_every_flag(capsys: pytest.CaptureFixture[str]) -> None:
         text = capsys.readouterr().out
         assert "requests/s" in text
         assert "intended send" in text
+
+
+def test_every_command_in_the_documentation_is_understood(capsys: pytest.CaptureFixture[str]) -> None:
+    page = (Path(__file__).parents[2] / "docs/load.md").read_text()
+    commands = re.findall(r"^python -m tests\.load (.+)$", page, re.MULTILINE)
+    assert len(commands) >= 5
+    for command in commands:
+        arguments = parse(*command.split())
+        traffic_of(arguments, (1, 9))
+        target_of(arguments)
+    with pytest.raises(SystemExit):
+        parse("knee", "--help")
+    known = set(re.findall(r"--[a-z0-9-]+", capsys.readouterr().out))
+    assert set(re.findall(r"`(--[a-z0-9-]+)`", page)) <= known
