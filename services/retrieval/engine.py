@@ -24,7 +24,8 @@ from services.retrieval.channels.item_to_item import ItemToItemChannel
 from services.retrieval.channels.popular import PopularChannel
 from services.retrieval.channels.two_tower import TwoTowerChannel
 from services.retrieval.item_filter import KEEP_ALL, ItemFilter, ItemMasks
-from services.retrieval.item_index import ItemIndex, ListsIndex, item_index
+from services.retrieval.item_index import ItemIndex, item_index
+from services.retrieval.lists_index import ListsIndex
 
 log = logging.getLogger("recstack.retrieval")
 

@@ -3,6 +3,12 @@
 import numpy as np
 from numpy.typing import NDArray
 
+Neighbours = tuple[NDArray[np.int64], NDArray[np.float32]]
+"""Rows and similarities, best first, distinct; ties in row order."""
+
+NeighboursOfAny = tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.int64]]
+"""The same with the query that each is nearest to."""
+
 
 def top_k(scores: NDArray[np.float32], k: int, allowed: NDArray[np.bool_]) -> NDArray[np.int64]:
     """Rows of the k highest scores among the allowed ones, best first; fewer when fewer are allowed."""

@@ -22,7 +22,7 @@ from recstack.models.retrieval_index import (
     load_index,
     save_index,
 )
-from services.retrieval import item_index as item_index_module
+from services.retrieval import lists_index
 from services.retrieval.item_index import ItemIndex, item_index
 from services.retrieval.top_k import top_k
 
@@ -115,12 +115,12 @@ FILTERS = {
 }
 
 
-@pytest.mark.parametrize("few", [0, item_index_module.FEW_ITEMS])
+@pytest.mark.parametrize("few", [0, lists_index.FEW_ITEMS])
 @pytest.mark.parametrize("name", FILTERS)
 def test_lists_under_any_filter_fill_k_with_near_exact_neighbours(
     lists: ItemIndex, name: str, few: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(item_index_module, "FEW_ITEMS", few)
+    monkeypatch.setattr(lists_index, "FEW_ITEMS", few)
     allowed = FILTERS[name]
     found = wanted = 0
     for query in near(CENTRES[:20], 1, seed=4):
@@ -132,7 +132,7 @@ def test_lists_under_any_filter_fill_k_with_near_exact_neighbours(
         np.testing.assert_allclose(similarities, CLUMPED[rows] @ query, atol=0.02)
         found += len(np.intersect1d(rows, expected))
         wanted += len(expected)
-    assert found >= 0.95 * wanted
+    assert found >= 0.96 * wanted
 
 
 def test_as_many_lists_are_looked_into_as_the_queries_need() -> None:
