@@ -153,7 +153,7 @@ def test_a_local_stack_is_started_for_the_run_and_serves_it_whole(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("REDIS_URL", raising=False)
-    store = make_world(tmp_path / "world", items=60, users=20, history=10).bundle_store
+    store = make_world(tmp_path / "world", items=200, users=20, history=10).bundle_store
     short = "--rate 10 --seconds 2 --timeout 20 --k 5"
     main(["run", "--store", store, "--out", str(tmp_path), *short.split()])
     assert "a local stack that shares" in capsys.readouterr().out
