@@ -29,8 +29,10 @@ from recstack.models.retriever import Retriever
 from recstack.models.trend import Trend, TrendConfig
 from recstack.models.two_tower import TwoTower
 from recstack.models.two_tower_ranker import TwoTowerRanker
+from services.trainer.items import item_table
 from services.trainer.publish import Models, publish
 from services.trainer.trainers import find_trainer
+from tests.bench.item_vectors import clustered_items
 from tests.bench.world_data import bench_dataset
 
 RankerName = Literal["dien", "dcn", "blend"]
@@ -38,6 +40,10 @@ ModelT = TypeVar("ModelT", bound=nn.Module)
 
 CANDIDATES = 500
 MEAN_RATING = 3.6
+ID_LENGTH = 8.0
+"""Length of an item's id vector; what an item is counts less."""
+USER_SPREAD = 3.0
+"""How far users are from the mean of the items, over what the layers before would make of it."""
 DEMAND_WEIGHT, INTERCEPT = 0.1, -6.0
 VOICES = {"dien": 0.18, "dcn": 0.025, "ease": 1.4, "two_tower": 0.41, "trend": 1.0}
 RECALL = {"two_tower": 0.65, "ease": 2.0}
@@ -59,6 +65,8 @@ def make_world(
     seed: int = 0,
 ) -> Settings:
     """Settings whose active bundle holds a world of these sizes, made once and then found again under `folder`.
+
+    A world that is found is one that earlier code may have made: delete `folder` when publishing has changed.
 
     Users have ids 1..users and exactly `history` events; all of them are given to the models. Enough is asked of
     recall that CANDIDATES are ranked, where the catalogue has as many that a user has not seen. ranker: what serves;
@@ -113,9 +121,19 @@ def _complete(store: BundleStore) -> bool:
 
 
 def _two_tower(dataset: Dataset, history: int) -> TwoTower:
+    """Items lie in clusters, and users where items are, as trained ones do: an index needs some order to be of use."""
     preset = find_trainer("two_tower").preset("full")
     preset = replace(preset, max_history=max(preset.max_history, history))
-    return _shaken(preset.model(dataset))
+    model = _shaken(preset.model(dataset))
+    for inputs in (model.item_inputs, model.history_inputs):
+        vectors_IW = clustered_items(len(dataset.items.ids), preset.width)
+        inputs.id.weight.data[1:] = ID_LENGTH * torch.from_numpy(vectors_IW)
+    with torch.no_grad():
+        items_ID = model.encode_items(item_table(dataset))[1:]
+        to_users = model.user_tower[-1]
+        to_users.weight.copy_(USER_SPREAD * torch.linalg.cholesky(items_ID.T.cov()) @ to_users.weight)
+        to_users.bias.copy_(items_ID.mean(0))
+    return model
 
 
 def _dien(dataset: Dataset, history: int) -> Ranker:
