@@ -77,12 +77,12 @@ class Gateway:
             reply = await stub.RecordEvents(events_request(action), timeout=self._timeout)
             return Outcome(repeated_events=sum(not written for written in reply.written))
         if isinstance(action, SimilarItems):
-            request = gateway_pb2.SimilarItemsRequest(item_id=action.item_id, k=self._k)
-            similar = await stub.SimilarItems(request, timeout=self._timeout)
+            item = gateway_pb2.SimilarItemsRequest(item_id=action.item_id, k=self._k)
+            similar = await stub.SimilarItems(item, timeout=self._timeout)
             return Outcome(degraded=components(similar.degraded))
         if isinstance(action, Explain):
-            request = gateway_pb2.ExplainRequest(user_id=action.user_id, item_ids=action.item_ids, k=self._k)
-            explained = await stub.Explain(request, timeout=self._timeout)
+            question = gateway_pb2.ExplainRequest(user_id=action.user_id, item_ids=action.item_ids, k=self._k)
+            explained = await stub.Explain(question, timeout=self._timeout)
             return Outcome(degraded=components(explained.degraded))
         request = gateway_pb2.RecommendRequest(user_id=action.session.user_id, k=self._k)
         page = await stub.Recommend(request, timeout=self._timeout)

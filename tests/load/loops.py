@@ -8,11 +8,12 @@ percentiles that are promised to users come from the open loop; the closed loop 
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable, Coroutine, Iterable
+from typing import Any
 
 from tests.load.arrivals import pace
 
-Send = Callable[[float], Awaitable[None]]
+Send = Callable[[float], Coroutine[Any, Any, None]]
 """Sends the next request and waits for what becomes of it; its argument is the intended time."""
 
 

@@ -67,7 +67,7 @@ class Histogram:
 
     def encode(self) -> str:
         """The histogram as text, HdrHistogram V2 in base64; any HDR tool reads and merges it."""
-        return self._counts.encode().decode()
+        return str(self._counts.encode(), "ascii")
 
     @classmethod
     def decode(cls, text: str, microseconds: int | None = None) -> Self:
