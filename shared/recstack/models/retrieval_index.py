@@ -191,5 +191,9 @@ def _lists_to_look_at(index: faiss.IndexIVF, vectors: NDArray[np.float32], queri
         found = sum(len(np.intersect1d(*rows)) for rows in zip(nearest_QK, found_QK, strict=True))
         return found / int(nearest_QK.size)
 
-    enough = min(TARGET_RECALL, NEARLY * recall(index.nlist))
-    return 1 + bisect_left(range(1, index.nlist), enough, key=recall)
+    at_best = 1.0 if isinstance(index, faiss.IndexIVFFlat) else recall(index.nlist)
+    enough, upper = min(TARGET_RECALL, NEARLY * at_best), 1
+    while upper < index.nlist and recall(upper) < enough:
+        upper *= 2
+    candidates = range(upper // 2 + 1, min(upper, index.nlist))
+    return upper // 2 + 1 + bisect_left(candidates, enough, key=recall)
