@@ -19,7 +19,8 @@ _PAGE = Template("""<!doctype html>
 :root { color-scheme: light; --ink: #1f2933; --faint: #616e7c; --line: #e4e7eb; --accent: #0072b2; }
 body { margin: 0; background: #f5f7fa; color: var(--ink); font: 15px/1.5 system-ui, sans-serif; }
 main { max-width: 960px; margin: 0 auto; padding: 32px 20px 64px; }
-h1 { font-size: 26px; line-height: 1.25; margin: 0 0 6px; text-wrap: balance; } h2 { font-size: 17px; margin: 0 0 12px; }
+h1 { font-size: 26px; line-height: 1.25; margin: 0 0 6px; text-wrap: balance; }
+h2 { font-size: 17px; margin: 0 0 12px; }
 .lead { color: var(--faint); margin: 0 0 24px; }
 .cards { display: grid; grid-template-columns: repeat(auto-fit, minmax(140px, 1fr)); gap: 12px; margin-bottom: 20px; }
 .card, section { background: #fff; border: 1px solid var(--line); border-radius: 10px; }
