@@ -19,6 +19,8 @@ LABELS = {
     "items": "items in the catalogue",
     "users": "users",
 }
+SMALLEST = 0.02
+"""Milliseconds at the bottom of the panels with costs, with room for the legend below what is measured."""
 UNITS = ((1e6, "M"), (1e3, "k"))
 
 
@@ -30,7 +32,7 @@ def plot(axes: Mapping[str, Points], path: Path) -> None:
         _costs(panel, name, points)
     most = max(panel.get_ylim()[1] for panel in grid[: len(axes)])
     for panel in grid[: len(axes)]:  # one scale, so that the panels can be compared
-        panel.set_ylim(0.1, most)
+        panel.set_ylim(SMALLEST, most)
     grid[0].legend(frameon=False, fontsize=7, ncols=2, loc="lower right")
     _lines(grid[-2], "history", axes["history"], {"bytes": [point["user_bytes"] for point in axes["history"]]})
     names = sorted(axes["items"][0]["resident_mb"])
