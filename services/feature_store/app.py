@@ -14,6 +14,7 @@ from services.feature_store.connection import connect, display_address
 from services.feature_store.durability import DurabilityGuard
 from services.feature_store.event_writer import EventWriter
 from services.feature_store.health_monitor import HealthMonitor
+from services.feature_store.pipelined_reads import PipelinedReads, can_pipeline
 from services.feature_store.servicer import SERVICE, FeatureStoreServicer
 from services.feature_store.store import FeatureStore, epoch_ms
 
@@ -29,11 +30,13 @@ async def running(settings: Settings, clock: Callable[[], int] = epoch_ms) -> As
     limits = settings.feature_store
     address = display_address(settings.redis_url)
     redis = connect(settings.redis_url, limits.redis_timeout_ms)
+    reads = PipelinedReads(settings.redis_url, limits.redis_timeout_ms) if can_pipeline(settings.redis_url) else None
     guard = DurabilityGuard(redis, address, limits.durability)
     store = FeatureStore(
         redis,
         address,
         limits.max_history,
+        reads,
         user_ttl_ms=settings.ttl.user * 1000,
         item_ttl_ms=settings.ttl.item * 1000,
         clock=clock,
@@ -59,6 +62,8 @@ async def running(settings: Settings, clock: Callable[[], int] = epoch_ms) -> As
                 await watching
             await server.stop(settings.drain_seconds)
     finally:
+        if reads is not None:
+            await reads.aclose()
         await redis.aclose()
 
 

@@ -13,6 +13,7 @@ from recstack.features.codec import DecodedRows, RowCodec
 from recstack.features.schema import HISTORY_RECORD, ITEM, SCHEMA, USER
 from services.feature_store import keys
 from services.feature_store.connection import RedisClient, redis_errors
+from services.feature_store.pipelined_reads import Reads
 
 COUNTED_TYPES = (
     common_pb2.EVENT_TYPE_IMPRESSION,
@@ -58,8 +59,8 @@ class ItemFeatures:
 class FeatureStore:
     """Reads features. TTLs are applied against `clock` (epoch milliseconds) when a row is read.
 
-    user_ttl_ms, item_ttl_ms: 0 means forever. All methods raise UnavailableError when Redis is down, and BundleError
-    when it holds rows of another feature schema.
+    reads: what rows and histories are read with, `redis` if not given. user_ttl_ms, item_ttl_ms: 0 means forever. All
+    methods raise UnavailableError when Redis is down, and BundleError when it holds rows of another feature schema.
     """
 
     def __init__(
@@ -67,11 +68,14 @@ class FeatureStore:
         redis: RedisClient,
         address: str,
         max_history: int,
+        reads: Reads | None = None,
         user_ttl_ms: int = 0,
         item_ttl_ms: int = 0,
         clock: Callable[[], int] = epoch_ms,
     ) -> None:
         self._redis = redis
+        # The client does not decode responses, so no value is a str.
+        self._reads = reads or cast(Reads, redis)
         self._address = address
         self._max_history = max_history
         self._users = RowCodec(SCHEMA, USER, user_ttl_ms)
@@ -122,5 +126,4 @@ class FeatureStore:
 
     async def _mget(self, names: list[bytes]) -> list[bytes | None]:
         with redis_errors(self._address):
-            # The client does not decode responses, so no value is a str.
-            return cast(list[bytes | None], await self._redis.mget(names))
+            return await self._reads.mget(names)

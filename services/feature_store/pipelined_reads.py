@@ -1,0 +1,139 @@
+"""Reads from Redis over one connection that all requests share, each sent at once and answered in order.
+
+For the one command on the path of every recommendation. redis-py's asyncio client takes three times the CPU for it:
+pool, retries, streams and timeouts of its own, some sixty Python functions per round trip. Everything else stays with
+redis-py, and so do reads where a URL asks for more than TCP (TLS, Unix sockets, clusters).
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Sequence
+from typing import Any, Protocol, cast
+from urllib.parse import urlsplit
+
+import hiredis
+from redis import exceptions
+from redis.asyncio.connection import parse_url
+
+_AUTHENTICATION_ERRORS = ("NOAUTH", "WRONGPASS", "NOPERM")
+
+
+class Reads(Protocol):
+    """What can read many keys at once; redis-py's clients can too."""
+
+    async def mget(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        """The value of each key, in order."""
+        ...
+
+
+def can_pipeline(url: str) -> bool:
+    """Whether a URL asks for nothing but TCP."""
+    return urlsplit(url).scheme == "redis"
+
+
+class PipelinedReads:
+    """MGET at `redis://[user:password@]host:port/db`. Connects on first use, and again when the connection was lost.
+
+    timeout_ms: per read, and for connecting. A read that takes longer breaks the connection, for the answers behind it
+    would be as late. Raises redis-py's exceptions, as its own client does; nothing is sent twice.
+    """
+
+    def __init__(self, url: str, timeout_ms: int) -> None:
+        self._target = parse_url(url)
+        self._seconds = timeout_ms / 1000
+        self._connection: _Connection | None = None
+        self._connecting = asyncio.Lock()
+
+    async def mget(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        """The value of each key, in order."""
+        connection = self._connection
+        try:
+            async with asyncio.timeout(self._seconds):
+                if connection is None or connection.lost:
+                    connection = await self._connect()
+                values: list[bytes | None] = await connection.ask(b"MGET", *keys)
+                return values
+        except TimeoutError:
+            late = exceptions.TimeoutError("no answer in time")
+            if connection is not None:
+                connection.break_off(late)
+            raise late from None
+
+    async def aclose(self) -> None:
+        """Close the connection; reads that wait fail."""
+        if self._connection is not None:
+            self._connection.break_off(exceptions.ConnectionError("closed"))
+
+    async def _connect(self) -> "_Connection":
+        async with self._connecting:
+            if self._connection is not None and not self._connection.lost:
+                return self._connection  # another read has connected meanwhile
+            target = self._target
+            _, connection = await asyncio.get_running_loop().create_connection(
+                _Connection, target.get("host", "localhost"), target.get("port", 6379)
+            )
+            try:
+                if "password" in target:
+                    user = [target["username"]] if "username" in target else []
+                    await connection.ask(b"AUTH", *user, target["password"])
+                if target.get("db"):
+                    await connection.ask(b"SELECT", target["db"])
+            except BaseException:
+                connection.break_off(exceptions.ConnectionError("not admitted"))
+                raise
+            self._connection = connection
+            return connection
+
+
+class _Connection(asyncio.Protocol):
+    """One connection: futures wait in the order in which commands were sent."""
+
+    def __init__(self) -> None:
+        self.lost = False
+        self._transport: asyncio.Transport | None = None
+        self._waiting: deque[asyncio.Future[object]] = deque()
+        self._reader = hiredis.Reader(protocolError=exceptions.ConnectionError, replyError=_reply_error)
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)  # what uvloop passes is one by its methods only
+
+    def data_received(self, data: bytes) -> None:
+        self._reader.feed(data)
+        while (reply := self._reader.gets()) is not False:
+            future = self._waiting.popleft()
+            if future.done():  # whoever asked has gone
+                continue
+            if isinstance(reply, Exception):
+                future.set_exception(reply)
+            else:
+                future.set_result(reply)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self.break_off(exceptions.ConnectionError("Redis closed the connection"))
+
+    async def ask(self, *command: bytes | str | int) -> Any:
+        """Send a command and wait for its reply."""
+        assert self._transport is not None
+        future: asyncio.Future[object] = asyncio.get_running_loop().create_future()
+        self._waiting.append(future)
+        self._transport.write(hiredis.pack_command(command))  # type: ignore[arg-type]  # its stub takes one word only
+        return await future
+
+    def break_off(self, error: Exception) -> None:
+        """Close, and fail all who wait with `error`."""
+        self.lost = True
+        if self._transport is not None:
+            self._transport.abort()
+        while self._waiting:
+            future = self._waiting.popleft()
+            if not future.done():
+                future.set_exception(error)
+
+
+def _reply_error(message: str) -> Exception:
+    code = message.partition(" ")[0]
+    if code == "LOADING":
+        return exceptions.BusyLoadingError(message)
+    if code in _AUTHENTICATION_ERRORS or "invalid password" in message:
+        return exceptions.AuthenticationError(message)
+    return exceptions.ResponseError(message)
