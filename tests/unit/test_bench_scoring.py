@@ -38,5 +38,5 @@ def test_a_short_run_compares_all_sides() -> None:
     assert all(np.isfinite(line.ratio) and line.ratio > 0 for line in report.comparisons)
     for case in scoring.cases():
         assert report.details[case.name]["candidates_per_second"] > 0
-        probabilities = [forward() for forward in case.peers.values()]
+        probabilities = [forward() for forward in scoring.forwards(case, 1).values()]
         assert all(given.shape == (scoring.CANDIDATES, 1) for given in probabilities)

@@ -22,7 +22,7 @@ from recstack.features.batch import UserBatch, user_batch
 from recstack.models.ranker import Prediction, Ranker, users_of
 from recstack.models.rankers import load_item_vectors, load_ranker
 
-PAIRS_AT_ONCE = 1024
+PAIRS_AT_ONCE = 2048
 """Candidates, padding included, that are scored at once on a CPU: what a layer makes of them stays in its cache."""
 
 
