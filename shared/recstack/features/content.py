@@ -7,14 +7,16 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from recstack.data.dataset import Dataset
-from recstack.data.posters import load_posters
 from recstack.features.catalogue import Catalogue, ItemTable
+
+if TYPE_CHECKING:  # servers read content without the libraries that datasets need: 60 MiB of Arrow, pandas, SciPy
+    from recstack.data.dataset import Dataset
 
 PADDING, UNKNOWN_WORD, FIRST_WORD = 0, 1, 2
 MAX_WORDS = 12
@@ -103,11 +105,13 @@ def _pairs(words: Sequence[str]) -> list[str]:
     return [f"{first} {second}" for first, second in pairwise(["", *words, ""])] if words else []
 
 
-def item_content(dataset: Dataset, vocabulary: TitleVocabulary) -> ItemContent:
+def item_content(dataset: "Dataset", vocabulary: TitleVocabulary) -> ItemContent:
     """The content of a dataset's items. Reads the posters, which takes seconds for thousands of them."""
     items = dataset.items
     # Popularity is not content; the catalogue's column for it stays empty.
     table = Catalogue(items.ids, items.years, items.genres, np.zeros(len(items.ids), np.float32)).item_table()
+    from recstack.data.posters import load_posters
+
     pictures, present = load_posters(dataset)
     if present.any():
         posters_I3HX = torch.from_numpy(np.concatenate([np.zeros_like(pictures[:1]), pictures]))

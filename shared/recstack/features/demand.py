@@ -6,11 +6,15 @@ busy month would be wrong in a quiet one.
 Shape legend: I items, F features.
 """
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 from numpy.typing import NDArray
 
-from recstack.data.dataset import Events
 from recstack.features.schema import LIKED_FROM
+
+if TYPE_CHECKING:  # servers read models that were fitted on demand, not datasets
+    from recstack.data.dataset import Events
 
 HALF_LIVES = (0.02, 0.06, 0.25, float("inf"))
 """Shares of all events so far: an event that so many have followed counts half."""
@@ -19,7 +23,7 @@ DEMAND_FEATURES = tuple(f"{kind}_{share:g}" for kind in ("events", "likes") for 
 """Columns of `demand`."""
 
 
-def demand(events: Events, num_items: int) -> NDArray[np.float32]:
+def demand(events: "Events", num_items: int) -> NDArray[np.float32]:
     """[I, F] features of items after `events` (in time order): log(1 + count) of events, then likes, per half-life."""
     age = np.arange(len(events), 0, -1) / max(len(events), 1)
     liked = events.rating >= LIKED_FROM

@@ -9,10 +9,10 @@ Shape legend: B users, L history steps, N candidates, I items, R rank.
 
 from dataclasses import dataclass
 from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from scipy.sparse import csr_matrix
 from torch import Tensor
 from torch.nn import functional
 
@@ -24,6 +24,9 @@ from recstack.models.config_checks import check_positive
 from recstack.models.layers import take_steps
 from recstack.models.ranker import DotProductServed, Ranker, Served
 
+if TYPE_CHECKING:  # what serves needs no SciPy
+    from scipy.sparse import csr_matrix
+
 MAX_ITEMS = 20_000
 """The closed form inverts an I x I matrix of doubles: 3.2 GB and minutes at this size, and cubic beyond."""
 
@@ -31,7 +34,7 @@ SVD_PASSES = 3
 SPARE_RANK = 16
 
 
-def item_weights(likes_UI: csr_matrix, regularisation: float) -> Tensor:
+def item_weights(likes_UI: "csr_matrix", regularisation: float) -> Tensor:
     """[I, I] float32: what having liked item i says for item j, from likes, 0 or 1 (Steck, 2019, equation 8).
 
     Raises InvalidRequestError for more than MAX_ITEMS items.
@@ -77,7 +80,7 @@ class EASE(Ranker):
         """[I+1, R]: what having liked each item says."""
         return self.get_buffer("liked_vectors")
 
-    def learn(self, likes_UI: csr_matrix, regularisation: float) -> None:
+    def learn(self, likes_UI: "csr_matrix", regularisation: float) -> None:
         """Compute the weights from likes, 0 or 1, [U, I]. regularisation: lambda; a few hundred for MovieLens-1M.
 
         Raises InvalidRequestError for more than MAX_ITEMS items.
@@ -98,20 +101,12 @@ class EASE(Ranker):
 
     def encode_users(self, batch: UserBatch, item_vectors_IE: Tensor) -> Tensor:
         """[B, L+1, R]: the sum of what was liked among the first 0, 1, ... L steps."""
-        vectors_BLR = item_vectors_IE[batch.items_BL][..., : self.config.rank] * _liked(batch).unsqueeze(2)
+        vectors_BLR = item_vectors_IE[batch.items_BL][..., : self.config.rank] * _liked(batch.ratings_BL).unsqueeze(2)
         return functional.pad(vectors_BLR.cumsum(1), (0, 0, 1, 0))
 
-    def sum_liked(self, batch: UserBatch, liked_vectors_BLR: Tensor) -> Tensor:
-        """[B, R]: the last of `encode_users`, given what each step's item says. Padding says nothing: it is item 0."""
-        return (_liked(batch).unsqueeze(1).to(liked_vectors_BLR.dtype) @ liked_vectors_BLR).squeeze(1)
-
-    def served(self, item_vectors_IE: Tensor) -> Served:
-        """See Ranker."""
-        liked_IR, asked_IR = torch.split(item_vectors_IE, self.config.rank, dim=1)
-        return DotProductServed(partial(self._encode_served, liked_IR.contiguous()), asked_IR)
-
-    def _encode_served(self, liked_IR: Tensor, users: UserBatch) -> Tensor:
-        return self.sum_liked(users, functional.embedding(users.items_BL, liked_IR))
+    def sum_liked(self, ratings_1L: Tensor, liked_vectors_LR: Tensor) -> Tensor:
+        """[1, R]: the last of `encode_users` for one user, given what each step's item says."""
+        return _liked(ratings_1L).to(liked_vectors_LR.dtype) @ liked_vectors_LR
 
     def score(self, state: Tensor, candidates_BNE: Tensor, visible_BN: Tensor | None = None) -> Tensor:
         """Raw scores [B, N]: the sum of the weights of what was liked; about 0..1, 0 without a history."""
@@ -120,5 +115,5 @@ class EASE(Ranker):
         return scores_BN
 
 
-def _liked(batch: UserBatch) -> Tensor:
-    return (batch.ratings_BL == 0) | (batch.ratings_BL >= LIKED_FROM)
+def _liked(ratings: Tensor) -> Tensor:
+    return (ratings == 0) | (ratings >= LIKED_FROM)
