@@ -51,6 +51,8 @@ def ray_environment(ranking: RankingSettings, temp_dir: Path) -> Mapping[str, st
         "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": str(haproxy / "m"),
         "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(haproxy),
         "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(haproxy / "s"),
+        # A proxy that is not ready within 5 s is killed and started again, which on a slow machine goes on for ever.
+        "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60",
         # How long a stopping replica stays reachable for HAProxy to learn of it; 30 s by default.
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "1",
         # A token for this Ray alone; without one Ray makes a file in the home folder that all its clusters share.

@@ -106,8 +106,8 @@ class RankingReplica:
         await self._service.stop()
 
 
-def build_application(settings: Settings) -> ray_serve.Application:
-    """The Serve application. Settings travel to the replicas as plain data."""
+def build_application(settings: Settings, replica: type = RankingReplica) -> ray_serve.Application:
+    """The Serve application. Settings travel to the replicas as plain data. replica: made with them."""
     ranking = settings.ranking
     deployment: ray_serve.Deployment = ray_serve.deployment(
         name="RankingReplica",
@@ -121,7 +121,7 @@ def build_application(settings: Settings) -> ray_serve.Application:
         graceful_shutdown_timeout_s=settings.drain_seconds,
         # Below WARNING Serve makes a log record per request, also for an access log that is off: 8 % of a request.
         logging_config=LoggingConfig(log_level="WARNING", enable_access_log=False),
-    )(RankingReplica)
+    )(replica)
     return deployment.bind(_plain(settings))
 
 
@@ -132,8 +132,11 @@ def build(arguments: dict[str, str]) -> ray_serve.Application:
     return build_application(load_settings())
 
 
-async def serve_until_signal(settings: Settings, temp_dir: Path) -> None:
-    """Start a local Ray with Serve in `temp_dir`, serve until SIGTERM or SIGINT, and stop all of it."""
+async def serve_until_signal(settings: Settings, temp_dir: Path, replica: type = RankingReplica) -> None:
+    """Start a local Ray with Serve in `temp_dir`, serve until SIGTERM or SIGINT, and stop all of it.
+
+    replica: what answers; it has the methods of `RankingReplica`.
+    """
     stop = asyncio.Event()
     _stop_on_signal(stop)
     try:
@@ -141,7 +144,7 @@ async def serve_until_signal(settings: Settings, temp_dir: Path) -> None:
         await asyncio.to_thread(_start_ray, settings, temp_dir)
         _stop_on_signal(stop)  # Ray's native code has replaced the handlers by one that aborts the process
         if not stop.is_set():
-            await asyncio.to_thread(_start_serve, settings)
+            await asyncio.to_thread(_start_serve, settings, replica)
         await stop.wait()
         log.info("draining for up to %.1f s", settings.drain_seconds)
     finally:
@@ -176,14 +179,14 @@ def _start_ray(settings: Settings, temp_dir: Path) -> None:
         )
 
 
-def _start_serve(settings: Settings) -> None:
+def _start_serve(settings: Settings, replica: type) -> None:
     host, port = split_address(settings.ranking.address)
     ray_serve.start(
         http_options=HTTPOptions(host=host, port=free_ports(1)[0]),
         grpc_options=gRPCOptions(port=port, grpc_servicer_functions=GRPC_SERVICER_FUNCTIONS),
         logging_config=LoggingConfig(enable_access_log=False),
     )
-    ray_serve.run(build_application(settings), name=APPLICATION)
+    ray_serve.run(build_application(settings, replica), name=APPLICATION)
     log.info("serving %s on port %d through Ray Serve", SERVICE_NAME, port)
 
 

@@ -30,8 +30,9 @@ class Hop:
 class NoopServer:
     """Answers each hop's method with its response, in a process of its own."""
 
-    def __init__(self, hops: Sequence[Hop], pipe: Connection) -> None:
+    def __init__(self, hops: Sequence[Hop], pipe: Connection, pid: int) -> None:
         self.hops = hops
+        self.pid = pid
         self.port: int = pipe.recv()
         self._pipe = pipe
 
@@ -56,7 +57,8 @@ def noop_server(hops: Sequence[Hop]) -> Iterator[NoopServer]:
     process.start()
     theirs.close()  # so that a process that dies is an EOFError here and not a wait for ever
     try:
-        yield NoopServer(hops, ours)
+        assert process.pid is not None
+        yield NoopServer(hops, ours, process.pid)
     finally:
         ours.send("stop")
         process.join()
