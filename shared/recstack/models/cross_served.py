@@ -2,7 +2,7 @@
 
 Where x_0 is [user, item, products of both], a product of x_0 with a fixed matrix is the sum of three, of which one is
 known per user and one per item. So each form of cross layers is written with as few products as can be with anything
-but x_0. `readouts_DC` are the fixed columns that it wants x_0's products with; `logits` takes those products.
+but x_0: `logits` takes x_0's products with fixed columns, its readouts.
 
 x_l = x_0 * s_l with s_0 = 1, so that s_{l+1} = s_l + f_l(x_l), and the logit w^T x_L = sum(w * x_0 * s_L): of the last
 layer nothing is expanded to the width of x_0.
@@ -23,11 +23,12 @@ from recstack.models.rollout import tanh_
 class ServedCross(ABC):
     """Cross layers and the linear layer after them.
 
-    readouts_DC: columns whose products with x_0 `logits` is given. linear_D, constant: x_0 @ linear_D + constant is to
-    be added to what `logits` returns.
+    `logits` is given the readouts x_0 @ readouts_DC + bias_C, and x_0 @ linear_D + constant is to be added to what it
+    returns.
     """
 
     readouts_DC: Tensor
+    bias_C: Tensor
     linear_D: Tensor
     constant: Tensor
 
@@ -38,7 +39,7 @@ class ServedCross(ABC):
 
     @abstractmethod
     def logits(self, read_C: Tensor, start_D: Tensor | None) -> Tensor:
-        """The rest of the logit [...], given x_0 @ readouts_DC and, where it is read, x_0."""
+        """The rest of the logit [...], given the readouts and, where it is read, x_0."""
 
 
 def served_cross(cross: VectorCross | MatrixCross | MixtureCross, weight_D: Tensor, bias: Tensor) -> ServedCross:
@@ -58,16 +59,17 @@ class ServedVectorCross(ServedCross):
     def __init__(self, cross: VectorCross, weight_D: Tensor, bias: Tensor) -> None:
         before_LD = cross.bias_LD.cumsum(0) - cross.bias_LD
         self.readouts_DC = torch.cat([cross.weight_LD, weight_D.unsqueeze(0)]).t()
-        self._offsets = (before_LD * cross.weight_LD).sum(1).tolist()
+        self.bias_C = torch.ones_like(self.readouts_DC[0])  # a_{l+1} = a_l (1 + x_0^T w_l) + offset_l
+        self.bias_C[-1] = 0.0
+        self._offsets_L = (before_LD * cross.weight_LD).sum(1)
         self.linear_D = torch.zeros_like(weight_D)
         self.constant = cross.bias_LD.sum(0) @ weight_D + bias
 
     def logits(self, read_C: Tensor, start_D: Tensor | None) -> Tensor:
         """See ServedCross."""
-        *layers, out = read_C.unbind(-1)
-        scale = torch.ones_like(out)
-        for read, offset in zip(layers, self._offsets, strict=True):
-            scale = torch.addcmul(scale, scale, read).add_(offset)
+        scale, *layers, out = read_C.unbind(-1)
+        for read, offset in zip(layers, self._offsets_L[1:], strict=True):
+            scale = torch.addcmul(offset, scale, read)
         return scale * out
 
 
@@ -80,10 +82,9 @@ class ServedMatrixCross(ServedCross):
     def __init__(self, cross: MatrixCross, weight_D: Tensor, bias: Tensor) -> None:
         layers = _linears(cross.layers)
         self._between, last = layers[1:-1], layers[-1]
-        first = [layers[0].weight.t()] if len(layers) > 1 else []
-        self._first_bias_D = layers[0].bias + 1.0
-        self._weight_D = weight_D
-        self.readouts_DC = torch.cat([*first, weight_D.unsqueeze(1) * last.weight], dim=1)
+        first = layers[:1] if len(layers) > 1 else []
+        self.readouts_DC = torch.cat([*(layer.weight.t() for layer in first), weight_D.unsqueeze(1) * last.weight], 1)
+        self.bias_C = torch.cat([*(layer.bias + 1.0 for layer in first), weight_D])  # 1: s_0
         self.linear_D, self.constant = weight_D * last.bias, bias
 
     def logits(self, read_C: Tensor, start_D: Tensor | None) -> Tensor:
@@ -92,11 +93,11 @@ class ServedMatrixCross(ServedCross):
         *first, last_D = torch.split(read_C, start_D.shape[-1], dim=-1)
         crossed_D = start_D
         if first:
-            sum_D = first[0] + self._first_bias_D
+            sum_D = first[0]
             for layer in self._between:
-                sum_D += layer(start_D * sum_D)
+                sum_D = sum_D + layer(start_D * sum_D)
             crossed_D = start_D * sum_D
-        return (crossed_D * (last_D + self._weight_D)).sum(-1)
+        return (crossed_D * last_D).sum(-1)
 
 
 class ServedMixtureCross(ServedCross):
@@ -115,6 +116,8 @@ class ServedMixtureCross(ServedCross):
         self.readouts_DC = torch.cat(
             [self._down_LCD[0].t(), *(weight_D.unsqueeze(1) * up_DY for up_DY in self._up_LDY)], dim=1
         )
+        no_bias_X = torch.zeros_like(self.readouts_DC[0, len(self._down_bias_LC[0]) :])
+        self.bias_C = torch.cat([self._down_bias_LC[0], no_bias_X])
         self.linear_D, self.constant = weight_D * self._up_bias_LD.sum(0), bias
 
     @property
@@ -126,7 +129,7 @@ class ServedMixtureCross(ServedCross):
         """See ServedCross."""
         low = self._mix_LYY[0].shape[0]
         read_first_C, *read_up = torch.split(read_C, [self._experts + low, *([low] * len(self._up_LDY))], dim=-1)
-        low_Y = self._mixed(0, read_first_C + self._down_bias_LC[0])
+        low_Y = self._mixed(0, read_first_C)
         logits = (low_Y * read_up[0]).sum(-1)
         sum_D: Tensor | None = None
         for layer in range(1, len(self._up_LDY)):
@@ -141,7 +144,7 @@ class ServedMixtureCross(ServedCross):
     def _mixed(self, layer: int, down_C: Tensor) -> Tensor:
         """The gated mixture [..., Y] of experts, given gates and low-rank features side by side."""
         gates_X, low_Y = torch.split(down_C, [self._experts, down_C.shape[-1] - self._experts], dim=-1)
-        mixed_Y = tanh_(tanh_(low_Y.contiguous()) @ self._mix_LYY[layer])
+        mixed_Y = tanh_(tanh_(low_Y.clone(memory_format=torch.contiguous_format)) @ self._mix_LYY[layer])
         # Experts first: a softmax along a last axis of a few is many times slower.
         shares_X = gates_X.movedim(-1, 0).contiguous().softmax(0).movedim(0, -1)
         mixed_Y.view(*mixed_Y.shape[:-1], self._experts, -1).mul_(shares_X.unsqueeze(-1))

@@ -47,7 +47,7 @@ class ServedDCN(Served):
         cross_DC, linear_D = self._cross.readouts_DC, self._cross.linear_D
         readouts_DC = torch.cat([cross_DC, first_FD.t(), linear_D.unsqueeze(1)], dim=1)
         self._read_widths = [cross_DC.shape[1], len(first_FD), 1]
-        self._bias_C = torch.cat([torch.zeros_like(cross_DC[0]), first_bias_F, self._cross.constant.view(1)])
+        self._bias_C = torch.cat([self._cross.bias_C, first_bias_F, self._cross.constant.view(1)])
 
         features_IF, factors_IZ, bias_I = model.item_inputs(item_vectors_IE)
         self._averages = model.config.pooling == "average"
