@@ -101,12 +101,20 @@ class EASE(Ranker):
 
     def encode_users(self, batch: UserBatch, item_vectors_IE: Tensor) -> Tensor:
         """[B, L+1, R]: the sum of what was liked among the first 0, 1, ... L steps."""
-        vectors_BLR = item_vectors_IE[batch.items_BL][..., : self.config.rank] * _liked(batch.ratings_BL).unsqueeze(2)
+        vectors_BLR = item_vectors_IE[batch.items_BL][..., : self.config.rank] * _liked(batch).unsqueeze(2)
         return functional.pad(vectors_BLR.cumsum(1), (0, 0, 1, 0))
 
-    def sum_liked(self, ratings_1L: Tensor, liked_vectors_LR: Tensor) -> Tensor:
-        """[1, R]: the last of `encode_users` for one user, given what each step's item says."""
-        return _liked(ratings_1L).to(liked_vectors_LR.dtype) @ liked_vectors_LR
+    def sum_liked(self, batch: UserBatch, liked_vectors_BLR: Tensor) -> Tensor:
+        """[B, R]: the last of `encode_users`, given what each step's item says. Padding says nothing: it is item 0."""
+        return (_liked(batch).unsqueeze(1).to(liked_vectors_BLR.dtype) @ liked_vectors_BLR).squeeze(1)
+
+    def served(self, item_vectors_IE: Tensor) -> Served:
+        """See Ranker."""
+        liked_IR, asked_IR = torch.split(item_vectors_IE, self.config.rank, dim=1)
+        return DotProductServed(partial(self._encode_served, liked_IR.contiguous()), asked_IR)
+
+    def _encode_served(self, liked_IR: Tensor, users: UserBatch) -> Tensor:
+        return self.sum_liked(users, functional.embedding(users.items_BL, liked_IR))
 
     def score(self, state: Tensor, candidates_BNE: Tensor, visible_BN: Tensor | None = None) -> Tensor:
         """Raw scores [B, N]: the sum of the weights of what was liked; about 0..1, 0 without a history."""
@@ -115,5 +123,5 @@ class EASE(Ranker):
         return scores_BN
 
 
-def _liked(ratings: Tensor) -> Tensor:
-    return (ratings == 0) | (ratings >= LIKED_FROM)
+def _liked(batch: UserBatch) -> Tensor:
+    return (batch.ratings_BL == 0) | (batch.ratings_BL >= LIKED_FROM)

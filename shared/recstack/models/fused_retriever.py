@@ -20,7 +20,7 @@ from recstack.features.batch import UserBatch
 from recstack.features.catalogue import ItemTable
 from recstack.models.ease import EASE, EASEConfig
 from recstack.models.layers import take_steps
-from recstack.models.retriever import Retriever
+from recstack.models.retriever import Retriever, is_one_history
 from recstack.models.trend import Trend, TrendConfig
 from recstack.models.two_tower import TwoTower, TwoTowerConfig
 
@@ -108,9 +108,10 @@ class FusedRetriever(Retriever):
         return functional.pad(torch.cat([tower_BPD, likes_BPR], dim=2), (0, 1), value=1.0)
 
     def encode_users_from(self, batch: UserBatch, history_items_IW: Tensor) -> Tensor:
-        """[B, D] user sides from whole histories; each item of a history is read once for both parts."""
-        items_BLW = functional.embedding(batch.items_BL, history_items_IW)
-        width = self.config.tower.width
-        tower_BD = self.two_tower.encode_histories(batch, items_BLW[..., :width])
-        likes_BR = self.ease.sum_liked(batch, items_BLW[..., width:])
-        return functional.pad(torch.cat([tower_BD, likes_BR], dim=1), (0, 1), value=1.0)
+        """[B, D] user sides from whole histories; of one user, each item is read once for both parts."""
+        if self.training or not is_one_history(batch):
+            return super().encode_users_from(batch, history_items_IW)
+        items_LW, width = functional.embedding(batch.items_BL[0], history_items_IW), self.config.tower.width
+        tower_1D = self.two_tower.encode_one(batch, items_LW[:, :width])
+        likes_1R = self.ease.sum_liked(batch, items_LW[None, :, width:])
+        return functional.pad(torch.cat([tower_1D, likes_1R], dim=1), (0, 1), value=1.0)

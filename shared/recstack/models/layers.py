@@ -93,10 +93,14 @@ class ProfileEmbedding(nn.Module):
     def __init__(self, dim: int) -> None:
         super().__init__()
         self.tables = nn.ModuleList(embedding(size, dim) for size in PROFILE_SIZES.values())
+        starts = torch.tensor([0, *PROFILE_SIZES.values()][:-1]).cumsum(0)
+        self.register_buffer("starts", starts, persistent=False)
+        self.starts: Tensor
 
     def forward(self, profile_B4: Tensor) -> Tensor:
-        """Joined embeddings of each user's profile."""
-        return torch.cat([table(profile_B4[:, column]) for column, table in enumerate(self.tables)], dim=1)
+        """Joined embeddings of each user's profile: one look into the tables, laid end to end."""
+        laid_out = torch.cat([table.get_parameter("weight") for table in self.tables])
+        return functional.embedding(profile_B4 + self.starts, laid_out).flatten(1)
 
 
 class CausalSelfAttention(nn.Module):
@@ -121,8 +125,6 @@ class CausalSelfAttention(nn.Module):
     def forward(self, steps_BLD: Tensor, looking_BPD: Tensor, positions_BP: Tensor) -> Tensor:
         """What the steps at `positions_BP` see, [B, P, D]; `looking_BPD` are those steps, `steps_BLD` all of them."""
         users, length, dim = steps_BLD.shape
-        if positions_BP.shape[1] == 1:
-            return self._look_once(steps_BLD, looking_BPD, positions_BP)
         query_BHPE = self._heads(self.query(looking_BPD))
         key_BHLE, value_BHLE = (self._heads(part) for part in self.key_value(steps_BLD).split(dim, dim=2))
         # Written out: with a bias that learns, torch's fused form has no CPU kernel but one that widens bfloat16.
@@ -132,21 +134,23 @@ class CausalSelfAttention(nn.Module):
         joined_BPD: Tensor = self.out(attended_BHPE.transpose(1, 2).reshape(users, -1, dim))
         return joined_BPD
 
-    def _look_once(self, steps_BLD: Tensor, looking_B1D: Tensor, positions_B1: Tensor) -> Tensor:
-        """`forward` for one position per user, as when serving: no key and no value per step.
+    def look_back(self, steps_LD: Tensor) -> Tensor:
+        """What the last of one user's steps sees, [1, D]: `forward` as a server needs it, in few small operations.
 
-        A key's product with the query is the step's product with the query brought back through the key's weights, and
-        a weighted sum of values is the value of the weighted sum; the keys' bias adds the same to all logits.
+        No step has a key or a value of its own. A key's product with the query is the step's product with the query
+        brought back through the key's weights, and the weighted sum of values is the value of the weighted sum; the
+        keys' bias would add the same to all logits.
         """
-        users, length, dim = steps_BLD.shape
-        to_key_HED, to_value_HED = self.key_value.weight.view(2, self.heads, dim // self.heads, dim)
-        query_BH1E = self._heads(self.query(looking_B1D)) * (dim // self.heads) ** -0.5
-        brought_back_BHD = (query_BH1E @ to_key_HED).squeeze(2)
-        bias_BHL = self._bias(positions_B1, length).squeeze(2).expand(users, -1, -1)
-        weights_BHL = torch.baddbmm(bias_BHL, brought_back_BHD, steps_BLD.transpose(1, 2)).softmax(2)
-        value_BHE = (to_value_HED @ (weights_BHL @ steps_BLD).unsqueeze(3)).squeeze(3)
-        joined_B1D: Tensor = self.out(value_BHE.reshape(users, 1, dim) + self.key_value.bias[dim:])
-        return joined_B1D
+        length, dim = steps_LD.shape
+        to_key_HED, to_value_HED = self.key_value.weight.view(2, self.heads, -1, dim)
+        query_H1E = self.query(steps_LD[-1:]).view(self.heads, 1, -1)
+        brought_back_HD = (query_H1E @ to_key_HED).squeeze(1)
+        distance_L = torch.arange(length - 1, -1, -1, device=steps_LD.device).clamp(max=FURTHEST_DISTANCE)
+        bias_HL = self.distance_bias[:, self.buckets[distance_L]]
+        logits_HL = torch.addmm(bias_HL, brought_back_HD, steps_LD.T, alpha=(dim // self.heads) ** -0.5)
+        value_1D = (to_value_HED @ (logits_HL.softmax(1) @ steps_LD).unsqueeze(2)).view(1, dim)
+        seen_1D: Tensor = self.out(value_1D + self.key_value.bias[dim:])
+        return seen_1D
 
     def _heads(self, vectors_BPD: Tensor) -> Tensor:
         users, steps, dim = vectors_BPD.shape
@@ -189,6 +193,12 @@ class AttentionBlock(nn.Module):
         states_BPD = take_steps(steps_BLD, positions_BP) + self.dropout(seen_BPD)
         output_BPD: Tensor = states_BPD + self.dropout(self.feed_forward(self.forward_norm(states_BPD)))
         return output_BPD
+
+    def last(self, steps_LD: Tensor) -> Tensor:
+        """The block's output [1, D] at the last of one user's steps, in evaluation mode."""
+        state_1D = steps_LD[-1:] + self.attention.look_back(self.attention_norm(steps_LD))
+        output_1D: Tensor = state_1D + self.feed_forward(self.forward_norm(state_1D))
+        return output_1D
 
 
 def take_steps(steps_BLD: Tensor, positions_BP: Tensor) -> Tensor:

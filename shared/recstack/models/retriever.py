@@ -58,3 +58,8 @@ class Retriever(nn.Module, ABC):
     def temperature(self) -> Tensor | float:
         """What a dot product is divided by to be a softmax logit."""
         return 1.0
+
+
+def is_one_history(batch: UserBatch) -> bool:
+    """Whether a batch is one user with a history and no padding, as in a request; such a user can be encoded faster."""
+    return len(batch.lengths_B) == 1 and int(batch.lengths_B[0]) == batch.items_BL.shape[1]

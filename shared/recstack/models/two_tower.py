@@ -18,7 +18,7 @@ from recstack.features.batch import NUM_RATING_IDS, UserBatch
 from recstack.features.catalogue import ItemTable
 from recstack.models.config_checks import check_heads, check_positive, check_shares
 from recstack.models.layers import AttentionBlock, ItemEmbedding, ProfileEmbedding, embedding, take_steps
-from recstack.models.retriever import Retriever
+from recstack.models.retriever import Retriever, is_one_history
 
 FIRST_TEMPERATURE = 0.1
 
@@ -91,7 +91,11 @@ class TwoTower(Retriever):
         """Unit vectors [B, P, D] of users as they were after their first `visible_BP` steps (0 = no history)."""
         steps_BLW = self.step_dropout(self._rated(history_items_IW[batch.items_BL], batch.ratings_BL))
         last_BP = (visible_BP - 1).clamp(min=0)
-        last_BPW = self.state_norm(self.blocks[-1](self._before_last_block(steps_BLW), last_BP))
+        states_BLW = steps_BLW
+        everywhere_1L = torch.arange(steps_BLW.shape[1], device=steps_BLW.device).unsqueeze(0)
+        for block in self.blocks[:-1]:
+            states_BLW = block(states_BLW, everywhere_1L)
+        last_BPW = self.state_norm(self.blocks[-1](states_BLW, last_BP))
         # The mean keeps the long-term taste, which the last step's attention tends to lose among recent events.
         mean_BPW = take_steps(steps_BLW.cumsum(1), last_BP) / (last_BP + 1).unsqueeze(2)
         history_BPW = torch.cat([last_BPW, mean_BPW], dim=2) * (visible_BP > 0).unsqueeze(2)
@@ -101,32 +105,29 @@ class TwoTower(Retriever):
 
     def encode_users_from(self, batch: UserBatch, history_items_IW: Tensor) -> Tensor:
         """Unit vectors [B, D] of users with their whole history."""
-        return self.encode_histories(batch, functional.embedding(batch.items_BL, history_items_IW))
+        if self.training or not is_one_history(batch):
+            return super().encode_users_from(batch, history_items_IW)
+        return self.encode_one(batch, functional.embedding(batch.items_BL[0], history_items_IW))
 
-    def encode_histories(self, batch: UserBatch, items_BLW: Tensor) -> Tensor:
-        """Unit vectors [B, D] given the history's side of each step's item: `encode_prefixes_from` at the last step.
+    def encode_one(self, batch: UserBatch, items_LW: Tensor) -> Tensor:
+        """[1, D] for a batch that is one history, given the history's side of each step's item.
 
-        Only for evaluation mode: it has no dropout. One state per user needs a fraction of what its prefixes would.
+        The same as `encode_prefixes_from` at the last step. One request is so little arithmetic that its cost is the
+        number of operations: without padding, prefixes and dropout there are less than half as many.
         """
-        steps_BLW = self._rated(items_BLW, batch.ratings_BL)
-        last_B1 = (batch.lengths_B - 1).clamp(min=0).unsqueeze(1)
-        last_BW = self.state_norm(self.blocks[-1](self._before_last_block(steps_BLW), last_B1)).squeeze(1)
-        real_B1L = (torch.arange(steps_BLW.shape[1], device=steps_BLW.device) <= last_B1).unsqueeze(1)
-        mean_BW = (real_B1L.to(steps_BLW.dtype) @ steps_BLW).squeeze(1) / (last_B1 + 1)
-        history_BX = torch.cat([last_BW, mean_BW], dim=1) * (batch.lengths_B > 0).unsqueeze(1)
-        joined_BX = torch.cat([history_BX, self.profile(batch.profile_B4)], dim=1)
-        return functional.normalize(self.user_tower(joined_BX), dim=-1)
-
-    def _rated(self, items_BLW: Tensor, ratings_BL: Tensor) -> Tensor:
-        """Steps of a history: scaled, not only shifted, as a disliked item must be able to count against its like."""
-        rated_BLW: Tensor = items_BLW * (1.0 + self.rating_scale(ratings_BL)) + self.rating_embedding(ratings_BL)
-        return rated_BLW
-
-    def _before_last_block(self, steps_BLW: Tensor) -> Tensor:
+        steps_LW = states_LW = self._rated(items_LW, batch.ratings_BL[0])
+        everywhere_1L = torch.arange(len(steps_LW), device=steps_LW.device).unsqueeze(0)
         for block in self.blocks[:-1]:
-            everywhere_1L = torch.arange(steps_BLW.shape[1], device=steps_BLW.device).unsqueeze(0)
-            steps_BLW = block(steps_BLW, everywhere_1L)
-        return steps_BLW
+            states_LW = block(states_LW.unsqueeze(0), everywhere_1L).squeeze(0)
+        last_block: AttentionBlock = self.blocks[-1]  # type: ignore[assignment]
+        history = [self.state_norm(last_block.last(states_LW)), steps_LW.mean(0, keepdim=True)]
+        joined_1X = torch.cat([*history, self.profile(batch.profile_B4)], dim=1)
+        return functional.normalize(self.user_tower(joined_1X), dim=-1)
+
+    def _rated(self, items: Tensor, ratings: Tensor) -> Tensor:
+        """Steps of histories: scaled, not only shifted, as a disliked item must be able to count against its like."""
+        rated: Tensor = items * (1.0 + self.rating_scale(ratings)) + self.rating_embedding(ratings)
+        return rated
 
     @property
     def item_embeddings(self) -> Tensor:

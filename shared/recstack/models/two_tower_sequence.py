@@ -12,12 +12,13 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from recstack.features.batch import UserBatch
 from recstack.features.catalogue import ItemTable
 from recstack.models.config_checks import check_heads, check_positive, check_shares
 from recstack.models.layers import AttentionBlock, embedding
-from recstack.models.retriever import Retriever
+from recstack.models.retriever import Retriever, is_one_history
 
 INPUT_SCALE = 0.25
 """Times sqrt(D): what the encoder reads is larger than the item's vector, or it would drown in what blocks add."""
@@ -75,6 +76,19 @@ class SequenceTwoTower(Retriever):
             states_BLD = block(states_BLD, everywhere_1L)
         vectors_BPD: Tensor = self.norm(self.blocks[-1](states_BLD, visible_BP))
         return vectors_BPD
+
+    def encode_users_from(self, batch: UserBatch, history_items_IW: Tensor) -> Tensor:
+        """User vectors [B, D] from whole histories."""
+        if self.training or not is_one_history(batch):
+            return super().encode_users_from(batch, history_items_IW)
+        items_LD = functional.embedding(batch.items_BL[0], history_items_IW)
+        states_LD = torch.cat([self.start_1D, items_LD])
+        everywhere_1L = torch.arange(len(states_LD), device=states_LD.device).unsqueeze(0)
+        for block in self.blocks[:-1]:
+            states_LD = block(states_LD.unsqueeze(0), everywhere_1L).squeeze(0)
+        last_block: AttentionBlock = self.blocks[-1]  # type: ignore[assignment]
+        vectors_1D: Tensor = self.norm(last_block.last(states_LD))
+        return vectors_1D
 
     @property
     def item_embeddings(self) -> Tensor:
