@@ -3,7 +3,7 @@
     python -m tests.bench.gateway_overhead [--requests 1000]
 
 Three processes: backends that return ready-made replies, the gateway, and this client. Full recommendations and the
-same four RPCs made bare, one after the other, are interleaved in one run; the difference is what the gateway adds.
+same three RPCs made bare, one after the other, are interleaved in one run; the difference is what the gateway adds.
 """
 
 import argparse
@@ -31,7 +31,7 @@ from tests.helpers.gateway_stack import FakeFeatureStore, FakeRanking, FakeRetri
 
 ITEMS, HISTORY, SEEN, K, POOL, CANDIDATES = 3706, 50, 200, 20, 60, 500
 WARM_UP = 50
-HOPS = ("hydrate/user_features", "sources/recall", "score/ranking", "display/display")
+HOPS = ("hydrate/user_features", "sources/recall", "score/ranking")
 
 
 class ReadyFeatureStore(FakeFeatureStore):
@@ -144,7 +144,7 @@ async def measure(port: int, ports: list[int], requests: int, gateway_cpu: Calla
     channels = [aio_channel(f"127.0.0.1:{number}") for number in (port, *ports)]
     gateway = gateway_pb2_grpc.RecommenderServiceStub(channels[0])
     await wait_until_serving(channels[0])
-    bare_calls = four_bare_calls(channels[1:])
+    bare_calls = bare_calls_of(channels[1:])
     wall, bare, stages = [], [], defaultdict(list)
     for number in range(requests + WARM_UP):
         if number == WARM_UP:
@@ -165,17 +165,17 @@ async def measure(port: int, ports: list[int], requests: int, gateway_cpu: Calla
     hops = sum(medians[name] for name in HOPS)
     for name, value in medians.items():
         print(f"{name:32s} {value:7.3f} ms")
-    print(f"{'four hops inside the pipeline':32s} {hops:7.3f} ms")
+    print(f"{'three hops inside the pipeline':32s} {hops:7.3f} ms")
     print(f"{'pipeline less its hops':32s} {medians['total'] - hops:7.3f} ms")
     print(f"{'client wall, Recommend':32s} {median(wall) * 1e3:7.3f} ms")
-    print(f"{'client wall, four bare calls':32s} {median(bare) * 1e3:7.3f} ms")
+    print(f"{'client wall, three bare calls':32s} {median(bare) * 1e3:7.3f} ms")
     print(f"{'gateway adds (medians)':32s} {(median(wall) - median(bare)) * 1e3:7.3f} ms")
     print(f"{'gateway CPU per Recommend':32s} {cpu / requests * 1e3:7.3f} ms")
     for channel in channels:
         await channel.close()
 
 
-def four_bare_calls(channels: list) -> Callable[[], Awaitable[None]]:
+def bare_calls_of(channels: list) -> Callable[[], Awaitable[None]]:
     """The hops of one Recommend with payloads of the same sizes, without anything in between."""
     features = features_pb2_grpc.FeatureStoreServiceStub(channels[0])
     retrieval = retrieval_pb2_grpc.RetrievalServiceStub(channels[1])
@@ -192,7 +192,6 @@ def four_bare_calls(channels: list) -> Callable[[], Awaitable[None]]:
         await features.GetUser(features_pb2.GetUserRequest(user_id=1, history_length=HISTORY), timeout=1)
         await retrieval.Retrieve(retrieve, timeout=1)
         await ranking.Rank(ranking_pb2.RankRequest(history=history, item_ids=range(1, CANDIDATES + 1)), timeout=1)
-        await features.GetItems(features_pb2.GetItemsRequest(item_ids=range(1, POOL + 1), plan="display"), timeout=1)
 
     return call
 
