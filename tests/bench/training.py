@@ -189,10 +189,10 @@ def run(console: Console, short: bool) -> Report:
 
 
 def _peers(data: Data, model: str, batch_rows: int) -> dict[str, Side]:
-    if model == "DIEN":
-        makers = {"FuxiCTR": lambda rows: fuxictr("DIEN", rows), "deepctr": lambda rows: deepctr("DIEN", rows, HISTORY)}
-    else:
-        makers = {"FuxiCTR": lambda rows: fuxictr("DCNv2", rows), "deepctr": lambda rows: deepctr("DCN", rows, HISTORY)}
+    makers = {
+        "FuxiCTR": lambda rows: fuxictr(model, rows),
+        "deepctr": lambda rows: deepctr(model, rows, HISTORY),
+    }
     return {name: theirs(data, maker, batch_rows, joint_opinions=model == "DCN") for name, maker in makers.items()}
 
 

@@ -49,7 +49,9 @@ DIEN_PRESETS = {
     "quick": DIENPreset(
         fit=FitConfig(epochs=1, learning_rate=3e-3, weight_decay=0.1, max_minutes=2.0), validation_rows=10_000
     ),
-    "full": DIENPreset(fit=FitConfig(epochs=4, learning_rate=2e-3, weight_decay=0.1, max_minutes=30.0)),
+    "full": DIENPreset(
+        fit=FitConfig(epochs=4, learning_rate=3e-3, weight_decay=0.1, max_minutes=30.0), batch_targets=4096
+    ),
     "notebook": DIENPreset(
         fit=FitConfig(epochs=2, learning_rate=2e-3, max_minutes=30.0),
         config=NotebookDIENConfig(num_items=1),
