@@ -93,6 +93,20 @@ def test_gradients_match_those_that_autograd_records(rows: int) -> None:
         torch.testing.assert_close(value, reference)
 
 
+def test_no_attention_is_an_attention_of_one() -> None:
+    inputs_KBNG = torch.randn(STEPS, USERS, CANDIDATES, 3 * HIDDEN, dtype=torch.float64, requires_grad=True)
+    recurrent_HG = torch.randn(HIDDEN, 3 * HIDDEN, dtype=torch.float64, requires_grad=True)
+    results = []
+    for attention_KBN in (None, torch.ones(STEPS, USERS, CANDIDATES, dtype=torch.float64)):
+        states_KBNH = evolve(inputs_KBNG, attention_KBN, recurrent_HG)
+        gradients = torch.autograd.grad(states_KBNH.square().sum(), (inputs_KBNG, recurrent_HG))
+        with torch.no_grad():
+            torch.testing.assert_close(evolve(inputs_KBNG, attention_KBN, recurrent_HG), states_KBNH)
+        results.append((states_KBNH, *gradients))
+    for without, with_ones in zip(*results, strict=True):
+        torch.testing.assert_close(without, with_ones)
+
+
 def test_the_gru_is_the_same_with_and_without_recording() -> None:
     steps_BLD, _ = example()
     model = GRU(INPUT, HIDDEN).double()
