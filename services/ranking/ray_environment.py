@@ -51,6 +51,9 @@ def ray_environment(ranking: RankingSettings, temp_dir: Path) -> Mapping[str, st
         "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": str(haproxy / "m"),
         "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(haproxy),
         "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(haproxy / "s"),
+        # Ray runs workers at the lowest priority but four (nice 15), meant for batch work: gateway and feature store
+        # beside them would leave the replica and the proxy what time they do not want.
+        "RAY_worker_niceness": "0",
         # A proxy that is not ready within 5 s is killed and started again, which on a slow machine goes on for ever.
         "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60",
         # How long a stopping replica stays reachable for HAProxy to learn of it; 30 s by default.
