@@ -150,8 +150,8 @@ class Blend:
 
     def _groups(self, counts: Sequence[int]) -> list[slice]:
         """Users that are scored at once: on a CPU as many as fit its cache, on another device all."""
-        if self.device.type != "cpu":
-            return [slice(0, len(counts))]
+        if self.device.type != "cpu" or len(counts) == 1:
+            return [slice(None)]
         groups, start = [], 0
         for end in range(1, len(counts) + 1):
             if end == len(counts) or (end + 1 - start) * counts[start] > PAIRS_AT_ONCE:

@@ -84,12 +84,12 @@ class Served(ABC):
 
 def users_of(state: Any, rows: slice) -> Any:
     """The part of a `Served.encode` result that belongs to some of its users."""
+    if state is None or rows == slice(None):
+        return state
     if isinstance(state, Tensor):
         return state[rows]
     if isinstance(state, tuple):
         return tuple(users_of(part, rows) for part in state)
-    if state is None:
-        return None
     parts = {field.name: users_of(getattr(state, field.name), rows) for field in dataclasses.fields(state)}
     return dataclasses.replace(state, **parts)
 
