@@ -8,7 +8,6 @@ Shape legend: N rows, L history steps.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from tempfile import mkdtemp
 from typing import Any
 
 import numpy as np
@@ -98,7 +97,7 @@ def fuxictr(model: str, rows: ClickRows) -> Peer:
     from model_zoo.LongCTR.DCNv2.DCNv2 import DCNv2
     from model_zoo.LongCTR.DIEN.DIEN import DIEN
 
-    features = FeatureMap("bench", mkdtemp)
+    features = FeatureMap("bench", data_dir="")  # nothing is read from files
     for name, size in PROFILE_SIZES.items():
         features.features[name] = {"type": "categorical", "source": "user", "vocab_size": size}
     for name, size in rows.sizes.items():
