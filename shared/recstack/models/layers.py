@@ -99,7 +99,7 @@ class ProfileEmbedding(nn.Module):
 
     def forward(self, profile_B4: Tensor) -> Tensor:
         """Joined embeddings of each user's profile: one look into the tables, laid end to end."""
-        laid_out = torch.cat([table.get_parameter("weight") for table in self.tables])
+        laid_out = torch.cat([table.weight for table in self.tables if isinstance(table, nn.Embedding)])
         return functional.embedding(profile_B4 + self.starts, laid_out).flatten(1)
 
 
