@@ -1,6 +1,5 @@
 """One point of a growth curve: a world of some size, served by a whole stack, and what a request costs there."""
 
-import contextlib
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -86,8 +85,8 @@ def measure(size: Size, folder: Path, requests: int) -> Point:
 def observe(stack: LocalStack, size: Size, requests: int, warm_up: int = WARM_UP) -> Point:
     """The cost of a running stack of this size: `requests` users are asked for once each, one after another."""
     users = np.random.default_rng(0).permutation(np.arange(1, size.users + 1))[: warm_up + requests].tolist()
-    # By service: a child, such as Redis's when it rewrites its file, counts with its parent, and may end meanwhile.
-    processes = {pid: name.partition(":")[0] for pid, name in stack_processes(stack).items()}
+    # Without children ("redis: other"): they come and go, as Redis's does when it rewrites its file.
+    processes = {pid: name for pid, name in stack_processes(stack).items() if ":" not in name}
     with stack.client(timeout=PATIENT_S) as client:
         _ask(client, users[:warm_up])
         before = cpu_seconds(processes)
@@ -139,8 +138,4 @@ def _user_bytes(redis_url: str, size: Size) -> float:
 
 def _resident_mb(processes: Mapping[int, str]) -> dict[str, float]:
     """Resident megabytes by service."""
-    resident: dict[str, float] = {}
-    for pid, name in processes.items():
-        with contextlib.suppress(psutil.NoSuchProcess):
-            resident[name] = resident.get(name, 0.0) + psutil.Process(pid).memory_info().rss / 1e6
-    return resident
+    return {name: psutil.Process(pid).memory_info().rss / 1e6 for pid, name in processes.items()}
