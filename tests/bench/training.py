@@ -131,7 +131,8 @@ def theirs(data: Data, make_peer: Callable[[ClickRows], Peer], batch_rows: int, 
 
 def dien_presets(batch_rows: int) -> dict[str, DIENPreset]:
     """Our DIENs by name; the first is the one that is compared."""
-    served = DIEN_PRESETS["full"]
+    full = DIEN_PRESETS["full"]
+    served = replace(full, batch_targets=min(full.batch_targets, 2 * batch_rows))
     small = DIENConfig(
         num_items=1, movie_dim=WIDTH, genre_dim=WIDTH, year_dim=WIDTH, rating_dim=WIDTH, profile_dim=WIDTH,
         hidden=4 * WIDTH, memory_dim=4 * WIDTH, mlp=DEEP, max_history=HISTORY,
