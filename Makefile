@@ -9,6 +9,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 BUF := npx --yes --package=@bufbuild/buf@1.75.0 -- buf
 PEERS := .venv-peers
+BENCHES := recommend_floor stack_of_defaults ray_serve scoring feature_reads retrieval_scale training freshness memory growth
 PIP := -m pip install --quiet --disable-pip-version-check
 PIP_INSTALL := $(BIN)/python $(PIP) --constraint constraints.txt
 
@@ -68,8 +69,9 @@ evaluate: setup ## Compare the active bundle with baselines on the test split
 quality: setup ## Train and judge every model under every protocol, into docs/quality (hours)
 	$(BIN)/recstack evaluate --processes 2 --out docs
 
-bench: setup ## Time Recommend(k=20) over 500 candidates, by stage; needs a trained bundle
-	$(BIN)/python -m tests.bench.recommend --ranking ray plain
+bench: peers ## All benchmarks, also against other projects, into docs/benchmarks (an hour; BENCHES=name for one)
+	for name in $(BENCHES); do $(PEERS)/bin/python -m tests.bench.$$name --out docs/benchmarks/$$name.json; done
+	$(PEERS)/bin/python -m tests.bench.page
 
 bench-stream: setup ## Train on 20 million rows streamed from Parquet, and print the memory it takes
 	$(BIN)/python -m tests.bench.streaming --out docs/benchmarks/streaming.json

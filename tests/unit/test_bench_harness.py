@@ -8,6 +8,7 @@ import pytest
 from rich.console import Console
 
 from tests.bench.harness import Comparison, Report, interleave
+from tests.bench.page import FOLDER, page
 
 
 def test_sides_take_turns_and_the_first_one_changes() -> None:
@@ -53,3 +54,16 @@ def test_a_report_prints_and_writes_the_same_figures(tmp_path: Path) -> None:
     assert written["comparisons"][0]["ratio"] == 10.0
     assert written["rounds"] == 30
     assert {"machine", "revision", "command"} <= written.keys()
+
+
+def test_the_page_shows_every_figure_of_every_file(tmp_path: Path) -> None:
+    """Reached and missed goals alike; and the committed page is what the committed files give."""
+    lines = [
+        Comparison.faster("reads", "ms", 2.0, "peer", 30.0, goal=10),
+        Comparison.more("rate", "1/s", 5000.0, "peer", 2000.0, goal=6),
+    ]
+    Report("Feature reads", lines).write(tmp_path / "feature_reads.json", "python -m tests.bench.feature_reads")
+    text = page(tmp_path)
+    assert "| reads | ms | 2 | peer 30 | 15.00 | ≥ 10 | reached |" in text
+    assert "| rate | 1/s | 5,000 | peer 2,000 | 2.50 | ≥ 6 | **missed** |" in text
+    assert (FOLDER / "results.md").read_text() == page(FOLDER)
