@@ -51,8 +51,10 @@ def serve(setup: Setup, address: str) -> None:
 
 def _serve_defaults(address: str, temp_dir: Path) -> None:
     """The fewest words in which Serve serves gRPC. Only what two Rays on a machine need to keep apart is set."""
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    os.environ["RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S"] = "60"  # as ours: else it may not start on a busy machine
+    # As ours: priority is not what is compared, and without the first two it may not even start on a busy machine.
+    os.environ.update(
+        {"RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60", "RAY_worker_niceness": "0", "RAY_USAGE_STATS_ENABLED": "0"}
+    )
     import ray
     from ray import serve as ray_serve
     from ray.serve.config import HTTPOptions, gRPCOptions
