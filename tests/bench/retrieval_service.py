@@ -27,7 +27,7 @@ from recstack.api.retrieval.v1 import retrieval_pb2 as pb
 from recstack.bundle import RETRIEVAL, Bundle, BundleStore
 from recstack.config import RetrievalSettings, Settings
 from recstack.features.catalogue import Catalogue
-from recstack.models.retrieval_index import SAMPLE_QUERIES, load_index, save_index
+from recstack.models.retrieval_index import SAMPLE_QUERIES, load_index, save_index, tune_lists
 from recstack.models.retriever import Retriever
 from recstack.models.retrievers import load_retriever, save_retriever
 from recstack.models.two_tower_sequence import SequenceTwoTower, SequenceTwoTowerConfig
@@ -86,13 +86,17 @@ def _publish(store: BundleStore, work: Path, items_ID: NDArray[np.float32], fold
     random = np.random.default_rng(0)
     years = random.integers(1930, 2001, items).astype(np.int16)
     genres = random.integers(0, 19, (items, 6)).astype(np.uint8)
-    Catalogue(np.arange(1, items + 1), years, genres, random.random(items, np.float32)).save(work / "catalogue.npz")
+    catalogue = Catalogue(np.arange(1, items + 1), years, genres, random.random(items, np.float32))
+    catalogue.save(work / "catalogue.npz")
     torch.manual_seed(0)
     model = SequenceTwoTower(SequenceTwoTowerConfig(num_items=items, vector_dim=dimensions))
     with torch.no_grad():
         model.item.weight[1:] = torch.from_numpy(items_ID)
     save_retriever(model, work / RETRIEVAL)
     index = build("lists", items_ID, users_of(items_ID, SAMPLE_QUERIES, seed=2), folder).index
+    channel = TwoTowerChannel(model.eval(), catalogue, item_index(index), torch.device("cpu"))
+    others = [_asked(items, USERS + number) for number in range(SAMPLE_QUERIES)]
+    tune_lists(index, items_ID, _user_vectors(channel, others))
     save_index(index, work / RETRIEVAL / "index.faiss")
     os.link(work / RETRIEVAL / "index.faiss", work / RETRIEVAL / "similar.faiss.new")
     (work / RETRIEVAL / "similar.faiss.new").replace(work / RETRIEVAL / "similar.faiss")
@@ -115,13 +119,17 @@ def _asked(items: int, number: int) -> Asked:
     return Asked(request, RecallQuery(np.array([1, 3, 0, 0]), rows, ratings))
 
 
+def _user_vectors(channel: TwoTowerChannel, asked: list[Asked]) -> NDArray[np.float32]:
+    return np.stack([channel.user_vector(one.query) for one in asked])
+
+
 def _measure(
     bundle: Bundle, items_ID: NDArray[np.float32], asked: list[Asked], port: int, rounds: int
 ) -> tuple[dict[str, Sample], float]:
     index = load_index(bundle.folder / RETRIEVAL / "index.faiss")
     model: Retriever = load_retriever(bundle.folder / RETRIEVAL)
     channel = TwoTowerChannel(model, bundle.catalogue(), item_index(index), torch.device("cpu"))
-    users_UD = np.stack([channel.user_vector(one.query) for one in asked])
+    users_UD = _user_vectors(channel, asked)
     exact = faiss.IndexFlatIP(items_ID.shape[1])
     exact.add(items_ID)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

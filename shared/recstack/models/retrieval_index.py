@@ -131,11 +131,14 @@ def build_index(
     index.train(vectors[points])
     index.add(vectors)
     index.make_direct_map()
-    if queries is None or not len(queries):
-        queries = vectors
-    sample = random.choice(len(queries), min(len(queries), SAMPLE_QUERIES), replace=False)
-    index.nprobe = _lists_to_look_at(index, vectors, np.ascontiguousarray(queries[sample]))
+    tune_lists(index, vectors, vectors if queries is None or not len(queries) else queries)
     return index
+
+
+def tune_lists(index: faiss.IndexIVF, vectors: NDArray[np.float32], queries: NDArray[np.float32]) -> None:
+    """Set how many lists are looked into, by at most SAMPLE_QUERIES of `queries`; vectors: those of the index."""
+    sample = np.random.default_rng(0).choice(len(queries), min(len(queries), SAMPLE_QUERIES), replace=False)
+    index.nprobe = _lists_to_look_at(index, vectors, np.ascontiguousarray(queries[sample]))
 
 
 def save_index(index: faiss.Index, path: Path) -> None:
