@@ -38,21 +38,23 @@ def test_an_epoch_is_trained_in_parts_and_then_judged(data: Data, model: str, tm
         side.part()
 
 
-def test_a_goal_counts_only_at_the_peers_auc() -> None:
-    peers = {"FuxiCTR": (10.0, 0.7), "deepctr": (20.0, 0.6)}
+def test_ours_is_beside_the_faster_peer_and_beside_the_better_one() -> None:
+    figures = {"DCN": (60.0, 0.65), "DCN as served": (80.0, 0.8), "FuxiCTR": (10.0, 0.7), "deepctr": (20.0, 0.6)}
     report = Report("")
     report.details["sides"] = {}
-    compare(report, "DCN", {"DCN": (60.0, 0.7), "DCN as served": (80.0, 0.8), **peers}, goal=3.0)
-    compare(report, "DCN", {"DCN": (60.0, 0.65), **peers}, goal=3.0)
-    assert [(line.other_name, line.ratio, line.goal) for line in report.comparisons] == [
-        ("deepctr", 3.0, 3.0), ("deepctr", 4.0, None), ("deepctr", 3.0, None),
-    ]  # fmt: skip
+    compare(report, "DCN", figures, goal=3.0)
+    assert [(line.other_name, line.ratio, line.reached) for line in report.comparisons] == [
+        ("deepctr", 3.0, True),
+        ("FuxiCTR", pytest.approx(0.65 / 0.7), False),
+        ("deepctr", 4.0, None),
+        ("FuxiCTR", pytest.approx(0.8 / 0.7), None),
+    ]
 
 
 def test_the_short_form_runs() -> None:
     pytest.importorskip("fuxictr")
     pytest.importorskip("deepctr_torch")
     report = run(Console(quiet=True), short=True)
-    assert len(report.comparisons) == 7
+    assert len(report.comparisons) == 13
     assert all(line.ours > 0 and line.other > 0 for line in report.comparisons)
     assert all(0 < side["auc"] < 1 for sides in report.details["sides"].values() for side in sides.values())
