@@ -117,12 +117,13 @@ def notes_grid(recording: Recording) -> Grid:
 def show(console: Console, result: Result) -> None:
     """Print everything."""
     for grid in grids(result):
+        console.print(grid.title, style="bold", markup=False, highlight=False)
         console.print(_rich(grid), "")
     console.print(escape(headline(result)), style="bold", highlight=False)
 
 
 def _rich(grid: Grid) -> Table:
-    table = Table(box=None, title=escape(grid.title), title_justify="left", title_style="bold", header_style="dim")
+    table = Table(box=None, header_style="dim")
     for number, heading in enumerate(grid.headings):
         words = number == 0 or (grid.words and number == len(grid.headings) - 1)
         table.add_column(heading, justify="left" if words else "right")
