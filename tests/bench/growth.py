@@ -93,7 +93,7 @@ def run(console: Console, short: bool, million: bool = False) -> Report:
 
 
 def rows(points: Sequence[Point]) -> dict[str, list[float]]:
-    """What is shown of each point, by name; sums of processes' memory and CPU first."""
+    """What is shown of each point, by name."""
     takes: Mapping[str, Callable[[Point], float]] = {
         "CPU, ms": lambda point: point.total_cpu_ms,
         **{
@@ -102,10 +102,15 @@ def rows(points: Sequence[Point]) -> dict[str, list[float]]:
         },
         "wall p50, ms": lambda point: point.p50_ms,
         "wall p99, ms": lambda point: point.p99_ms,
-        "Redis bytes per user": lambda point: point.user_bytes,
+        **({"Redis bytes per user": lambda point: point.user_bytes} if _users_differ(points) else {}),
         "resident, MB": lambda point: sum(point.resident_mb.values()),
     }
     return {name: [take(point) for point in points] for name, take in takes.items()}
+
+
+def _users_differ(points: Sequence[Point]) -> bool:
+    """Whether it is users that grow, by number or by history. Beside a million items theirs is not told apart well."""
+    return len({(point.size.users, point.size.history) for point in points}) > 1
 
 
 def exponents(sizes: Sequence[int], values: Sequence[float]) -> tuple[float, float] | None:
