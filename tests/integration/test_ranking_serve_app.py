@@ -191,6 +191,15 @@ def test_a_bundle_is_swapped_inside_the_replica_without_a_failed_request(stack: 
     assert stack.version in seen
 
 
+def test_replica_and_proxy_run_at_normal_priority(stack: Stack) -> None:
+    """Ray's default would let every other service of the machine go first."""
+    names = ("ServeReplica", "ProxyActor", "haproxy")
+    family = psutil.Process(stack.process.pid).children(recursive=True)
+    serving = [member for member in family if any(name in " ".join(member.cmdline()) for name in names)]
+    assert len(serving) >= len(names)
+    assert {member.nice() for member in serving} == {0}
+
+
 def test_sigterm_leaves_no_process_and_no_folder(stack: Stack) -> None:
     family = psutil.Process(stack.process.pid).children(recursive=True)
     commands = [" ".join(member.cmdline()) for member in family]
