@@ -156,7 +156,7 @@ class RetrievalEngine:
         query = RecallQuery(profile, index[known] - 1, history.ratings[known], user)
         allowed = self._masks.allowed(item_filter)
         # One after another, on purpose. Four channels at 3,883 items took 1.5 ms this way and 1.7 ms in a pool of four
-        # threads on two cores; at 110,000 (a graph index then) there was no difference, and the pool always took more CPU.
+        # threads on two cores; at 110,000 there was no difference, and the pool always took more CPU.
         # Popular and fresh cost microseconds, and a core that this request leaves free answers another.
         results = tuple(self._ask(channel, k, query, allowed, time_remaining) for channel, k in channels)
         return Candidates(results, int(len(known) - known.sum()))

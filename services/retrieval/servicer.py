@@ -98,7 +98,7 @@ class RetrievalServicer(retrieval_pb2_grpc.RetrievalServiceServicer):
 
     async def _compute(self, engine: RetrievalEngine, work: Callable[[], T]) -> T:
         # A hop to a thread and back costs about as much as a whole exact search over a small catalogue, and the
-        # interpreter lock lets few of the small steps overlap; ten looks into lists are long enough to hold up the loop.
+        # interpreter lock lets few of the small steps overlap; ten looks into lists would hold up the loop.
         if engine.large:
             return await asyncio.get_running_loop().run_in_executor(self._executor, work)
         return work()
