@@ -118,7 +118,7 @@ class Question:
 
 def run(console: Console, short: bool) -> Report:
     """Fill one Redis for both, check that they answer alike, measure."""
-    rounds, users = (10, 50) if short else (300, 6000)
+    rounds, users = (10, 50) if short else (200, 6000)
     report = Report("Feature reads on one Redis: RecStack's feature store over gRPC, and the Feast SDK")
     with tempfile.TemporaryDirectory(prefix="recstack-bench-") as name, _running_loop() as loop:
         folder = Path(name)
