@@ -75,7 +75,7 @@ class RankingSettings(_Section):
     max_attributed_items: int = Field(100, ge=1, description="items per Attribute")
     max_history: int = Field(500, ge=1, description="history events per request")
     max_batch_requests: int = Field(16, ge=1, description="requests scored together")
-    max_batch_pairs: int = Field(400_000, ge=1, description="candidates × history steps scored together")
+    max_batch_pairs: int = Field(1_600_000, ge=1, description="candidates × history steps scored together")
     batch_wait_ms: float = Field(0.0, ge=0, description="how long a batch waits for company")
     max_queued: int = Field(128, ge=1, description="waiting requests before RESOURCE_EXHAUSTED")
 

@@ -33,6 +33,6 @@ def is_serving(address: str, timeout: float = 1.0) -> bool:
 if __name__ == "__main__":
     if len(sys.argv) not in (2, 3):
         sys.exit("usage: python -m recstack.rpc.probe HOST:PORT [SERVICE]")
-    status = probe(*sys.argv[1:])
+    status = probe(sys.argv[1], service=sys.argv[2] if len(sys.argv) == 3 else "")
     print(status)
     sys.exit(status != "SERVING")
