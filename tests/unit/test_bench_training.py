@@ -55,6 +55,6 @@ def test_the_short_form_runs() -> None:
     pytest.importorskip("fuxictr")
     pytest.importorskip("deepctr_torch")
     report = run(Console(quiet=True), short=True)
-    assert len(report.comparisons) == 13
+    assert len(report.comparisons) == 11
     assert all(line.ours > 0 and line.other > 0 for line in report.comparisons)
     assert all(0 < side["auc"] < 1 for sides in report.details["sides"].values() for side in sides.values())
