@@ -13,7 +13,7 @@ peer's rate, at an AUC not below the better peer's.
 
 Where ours differs: DIEN's second recurrence runs over the last 10 events only, because more steps gained no AUC here.
 Rows without a goal show it over all 50 as peers have it, and the presets that are served, which read 200 and 100 events
-and are wider. Every DCN has two layers of cross matrices (DCN V2), except the served one, whose crosses are of low rank.
+and are wider. Every DCN has two layers of cross matrices (DCN V2) but the served one, whose crosses are of low rank.
 """
 
 import itertools
