@@ -39,6 +39,33 @@ class RankQuery:
     user_id: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Attribution:
+    """What to score to know the influence of each history event: the query with the events that are used, then the same
+    without each of them. Leave-one-out attribution (Robnik-Šikonja and Kononenko, Explaining Classifications for
+    Individual Instances, 2008; occlusion in Zeiler and Fergus, Visualizing and Understanding Convolutional Networks,
+    2014): it sees every path by which an event acts, which a model's attention does not.
+
+    chunks: the variants in order, as many at once as ATTRIBUTION_PAIRS allows. events: of the whole history.
+    """
+
+    chunks: Sequence[Sequence[RankQuery]]
+    events: int
+
+    def result(self, scores: Sequence[NDArray[np.float32]]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Scores [N], equal to those of `Scorer.score`, and the influence [N, events] of each event on them.
+
+        scores: of all variants, in order. An event's influence is the score with the history minus the score without
+        that event. Only the last `max_history` events are used: older ones have influence 0 and do not move up when one
+        is left out (for a ranker of a blend that looks less far back, they do). Without a history there are no columns.
+        """
+        whole, without_VN = scores[0], scores[1:]
+        influences = np.zeros((len(whole), self.events), np.float32)
+        if len(without_VN):
+            influences[:, self.events - len(without_VN) :] = (whole - np.stack(without_VN)).T
+        return whole, influences
+
+
 class Scorer:
     """Loaded rankers. Results depend on the query alone (to float rounding), not on what it is batched with.
 
@@ -98,25 +125,20 @@ class Scorer:
             [self._catalogue.index_of(query.item_ids) for query in queries],
         )
 
-    def attribute(self, query: RankQuery) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Scores [N], equal to those of `score`, and the influence [N, history events] of each event on them.
-
-        An event's influence is the score with the history minus the score without that event: leave-one-out
-        attribution (Robnik-Šikonja and Kononenko, Explaining Classifications for Individual Instances, 2008; occlusion
-        in Zeiler and Fergus, Visualizing and Understanding Convolutional Networks, 2014). It sees every path by which
-        an event acts, which a model's attention does not. Only the last `max_history` events are used: older ones
-        have influence 0 and do not move up when one is left out (for a ranker of a blend that looks less far back,
-        they do). Without a history there are no columns.
-        """
-        used = query.history.last(self.max_history)
-        histories = [used, *(used.without(event) for event in range(len(used)))]
-        variants = [replace(query, history=history) for history in histories]
-        at_once = max(1, ATTRIBUTION_PAIRS // (len(query.item_ids) * max(1, len(used))))
+    def attribution(self, query: RankQuery) -> "Attribution":
+        """The plan of an attribution: what to score, in pieces that leave room for other requests between them."""
+        used = min(len(query.history), self.max_history)
+        history = query.history.last(used)
+        variants = [replace(query, history=history)]
+        variants += [replace(query, history=history.without(event)) for event in range(used)]
+        at_once = max(1, ATTRIBUTION_PAIRS // (len(query.item_ids) * max(1, used)))
         chunks = [variants[start : start + at_once] for start in range(0, len(variants), at_once)]
-        scores_VN = np.stack([scores for chunk in chunks for scores in self.score(chunk)])
-        influences = np.zeros((len(query.item_ids), len(query.history)), np.float32)
-        influences[:, len(query.history) - len(used) :] = (scores_VN[0] - scores_VN[1:]).T
-        return scores_VN[0], influences
+        return Attribution(chunks, len(query.history))
+
+    def attribute(self, query: RankQuery) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Scores and influences of one query at once; see `Attribution.result`."""
+        plan = self.attribution(query)
+        return plan.result([scores for chunk in plan.chunks for scores in self.score(chunk)])
 
     def warm_up(self) -> None:
         """Score a full-size query, so that the first real one does not pay for allocations and kernel choice."""

@@ -3,6 +3,7 @@
 Both servers use it: plain grpc.aio (server.py) and Ray Serve (serve_app.py). Knows nothing of either.
 """
 
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -32,7 +33,7 @@ from recstack.features.schema import SCHEMA
 from recstack.models.ranker import Prediction
 from services.ranking.batching import Batcher, BatchLimits
 from services.ranking.queries import read_query
-from services.ranking.scorer import RankQuery, Scorer
+from services.ranking.scorer import Attribution, RankQuery, Scorer
 
 PUBLISHED_LIMITS = ("max_candidates", "max_attributed_items", "max_history", "max_batch_requests", "max_queued")
 
@@ -58,8 +59,8 @@ class BundleScorer(Protocol):
     def score(self, queries: Sequence[RankQuery]) -> list[Scores]:
         """Scores of each query's items."""
 
-    def attribute(self, query: RankQuery) -> tuple[Scores, Scores]:
-        """Scores [N] of one query and the influence [N, L] of its history on them."""
+    def attribution(self, query: RankQuery) -> Attribution:
+        """What to score to know the influence of the query's history."""
 
     def unknown_items(self, item_ids: NDArray[np.int64]) -> int:
         """How many of the ids the bundle does not know."""
@@ -77,11 +78,11 @@ class _Ranked:
 
 
 @dataclass(frozen=True, slots=True)
-class _Attributed:
-    scores: Scores
-    influences: Scores
-    kind: ScoreKind.ValueType
-    bundle_version: str
+class _Chunk:
+    """A part of an attribution, and the scorer that all of its parts use."""
+
+    scorer: BundleScorer
+    queries: Sequence[RankQuery]
 
 
 class RankingService:
@@ -119,8 +120,9 @@ class RankingService:
             ),
             self._executor,
         )
-        self._attributions: Batcher[RankQuery, _Attributed] = Batcher(
-            self._attribute_batch,
+        # An attribution scores hundreds of histories. Chunk by chunk, requests for ranks get their turn in between.
+        self._attributions: Batcher[_Chunk, list[Scores]] = Batcher(
+            _score_chunks,
             BatchLimits(max_requests=1, max_pairs=ranking.max_batch_pairs, max_queued=ranking.max_queued),
             self._executor,
         )
@@ -167,15 +169,22 @@ class RankingService:
 
     async def attribute(self, request: AttributeRequest, seconds_left: float | None = None) -> AttributeResponse:
         """Score a few items and say what each history event did to their scores. Errors as in `rank`."""
-        scorer = self._watcher.require().model
-        limits = self._settings
+        loaded = self._watcher.require()
+        scorer, limits = loaded.model, self._settings
         query = read_query(request, max_items=limits.max_attributed_items, max_history=limits.max_history)
-        answer = await self._attributions.submit(query, _shape(query, scorer), seconds_left)
+        deadline = None if seconds_left is None else time.monotonic() + seconds_left
+        plan = scorer.attribution(query)
+        rows: list[Scores] = []
+        for chunk in plan.chunks:
+            left = None if deadline is None else deadline - time.monotonic()
+            answer = await self._attributions.submit(_Chunk(scorer, chunk), _shape(query, scorer), left)
+            rows += answer.result
+        scores, influences = plan.result(rows)
         return AttributeResponse(
-            scores=answer.result.scores.tolist(),
-            influences=answer.result.influences.ravel().tolist(),
-            bundle_version=answer.result.bundle_version,
-            score_kind=answer.result.kind,
+            scores=scores.tolist(),
+            influences=influences.ravel().tolist(),
+            bundle_version=loaded.manifest.version,
+            score_kind=SCORE_KINDS[scorer.prediction],
         )
 
     def get_info(self) -> GetInfoResponse:
@@ -207,11 +216,9 @@ class RankingService:
             for query, row in zip(queries, scorer.score(queries), strict=True)
         ]
 
-    def _attribute_batch(self, queries: list[RankQuery]) -> list[_Attributed]:
-        loaded = self._watcher.require()
-        scorer, version = loaded.model, loaded.manifest.version
-        kind = SCORE_KINDS[scorer.prediction]
-        return [_Attributed(*scorer.attribute(query), kind, version) for query in queries]
+
+def _score_chunks(chunks: Sequence[_Chunk]) -> list[list[Scores]]:
+    return [chunk.scorer.score(chunk.queries) for chunk in chunks]
 
 
 def _scorer_loader(ranking: RankingSettings) -> Callable[[Bundle], BundleScorer]:

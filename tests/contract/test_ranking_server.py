@@ -22,7 +22,7 @@ from recstack.errors import DeadlineError
 from recstack.features.schema import SCHEMA
 from recstack.models.ranker import Prediction
 from recstack.rpc.channel import aio_channel
-from services.ranking.scorer import RankQuery
+from services.ranking.scorer import Attribution, RankQuery
 from services.ranking.server import SERVICE_NAME, RankingServicer, running_service
 from services.ranking.service import BundleScorer, RankingService
 from tests.helpers.ranking_bundles import ITEM_IDS, offline_scores, publish_bundle, random_ranker, rank_request
@@ -209,8 +209,8 @@ class GatedScorer:
             raise RuntimeError("a detail that is nobody's business")
         return [np.zeros(len(query.item_ids), np.float32) for query in queries]
 
-    def attribute(self, query: RankQuery) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        raise NotImplementedError
+    def attribution(self, query: RankQuery) -> Attribution:
+        return Attribution([[query], [query], [query]], events=2)
 
     max_history = 50
     prediction = Prediction.LIKE
@@ -250,6 +250,18 @@ async def test_a_full_queue_is_refused_at_once(gated: GatedScorer, version: str,
         gated.gate.set()
         assert len((await held).scores) == 1
         assert len((await waiting.pop()).scores) == 1
+
+
+async def test_a_long_attribution_lets_ranks_have_their_turn(gated: GatedScorer, version: str, tmp_path: Path) -> None:
+    """Explain must not hold up Recommend for all of its hundreds of histories."""
+    async with serving_gated(gated, configured(tmp_path)) as (client, held):
+        explained = asyncio.ensure_future(client.Attribute(ranking_pb2.AttributeRequest(item_ids=[7])))
+        ranked = asyncio.ensure_future(client.Rank(ranking_pb2.RankRequest(item_ids=[8])))
+        await client.GetInfo(ranking_pb2.GetInfoRequest())  # sent after them, so they have arrived
+        gated.gate.set()
+        await asyncio.gather(held, explained, ranked)
+        assert sorted(gated.scored) == [1, 7, 7, 7, 8]
+        assert gated.scored.index(8) < 4  # not behind all three chunks
 
 
 async def test_a_request_whose_budget_ran_out_is_not_computed(gated: GatedScorer, version: str, tmp_path: Path) -> None:
