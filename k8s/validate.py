@@ -29,6 +29,7 @@ COMPONENTS = [
     "autoscaling",
     "ranking-ray",
     "network-policy",
+    "monitoring",
     "backup",
     "redis-external",
     "bundles-volume",

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager, suppress
 from recstack.api.features.v1 import features_pb2_grpc
 from recstack.config import Settings
 from recstack.errors import UnavailableError
+from recstack.metrics import export
 from recstack.rpc.server import Registration, RunningServer, run_until_signal, start_server
 from services.feature_store.bulk_loader import BulkLoader
 from services.feature_store.connection import connect, display_address
@@ -69,5 +70,6 @@ async def running(settings: Settings, clock: Callable[[], int] = epoch_ms) -> As
 
 async def serve(settings: Settings) -> None:
     """Serve until SIGTERM."""
+    export(settings.metrics)
     async with running(settings) as server:
         await run_until_signal(server, settings.drain_seconds)

@@ -12,12 +12,14 @@ from recstack.config import FeatureStoreSettings
 from recstack.errors import InvalidRequestError
 from recstack.features.read_plan import compile_plans
 from recstack.features.schema import PROFILE_SIZES, SCHEMA
+from recstack.metrics import FEATURE_ROWS, REDIS_SECONDS
 from recstack.rpc.limits import check_count, check_range
 from services.feature_store.bulk_loader import BulkLoader
 from services.feature_store.event_writer import EventWriter
 from services.feature_store.events import MAX_EVENT_ID_BYTES, check_item_ids, check_user_id, event_batch
 from services.feature_store.store import FeatureStore, epoch_ms
 
+STATUS_NAMES = {value: name.removeprefix("FEATURE_STATUS_").lower() for name, value in common_pb2.FeatureStatus.items()}
 SERVICE = features_pb2.DESCRIPTOR.services_by_name["FeatureStoreService"].full_name
 
 
@@ -45,6 +47,8 @@ class FeatureStoreServicer(features_pb2_grpc.FeatureStoreServiceServicer):
         check_range("history_length", request.history_length, 0, self._limits.max_history)
         user = await self._store.user(request.user_id)
         row = user.profile.rows[0]
+        FEATURE_ROWS.labels("user", STATUS_NAMES[int(user.profile.statuses[0])]).inc()
+        REDIS_SECONDS.labels("user").observe(user.redis_ms / 1e3)
         recent = user.history[len(user.history) - min(request.history_length, len(user.history)) :]
         return features_pb2.GetUserResponse(
             profile=common_pb2.UserProfile(**{name: int(row[name]) for name in PROFILE_SIZES}),
@@ -66,6 +70,10 @@ class FeatureStoreServicer(features_pb2_grpc.FeatureStoreServiceServicer):
         if plan is None:
             raise InvalidRequestError(f"plan is {request.plan!r}; it must be one of {sorted(self._plans)}")
         features = await self._store.items(request.item_ids)
+        REDIS_SECONDS.labels("items").observe(features.redis_ms / 1e3)
+        for status, count in enumerate(np.bincount(features.items.statuses).tolist()):
+            if count:
+                FEATURE_ROWS.labels("item", STATUS_NAMES[status]).inc(count)
         columns = [
             features_pb2.Column(name=feature.name, dtype=feature.dtype, width=feature.width, data=data)
             for feature, data in zip(plan.features, plan.columns(features.items.rows), strict=True)

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from recstack.api.common.v1 import common_pb2
 from recstack.api.gateway.v1 import gateway_pb2, gateway_pb2_grpc
 from recstack.config import GatewaySettings, Settings
+from recstack.metrics import export
 from recstack.rpc.server import Registration, RunningServer, run_until_signal, start_server
 from services.gateway.clients import Backends
 from services.gateway.filters.already_watched import AlreadyWatched
@@ -41,6 +42,7 @@ SERVICE = gateway_pb2.DESCRIPTOR.services_by_name["RecommenderService"].full_nam
 
 async def serve(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT."""
+    export(settings.metrics)
     async with running_gateway(settings) as server:
         await run_until_signal(server, settings.drain_seconds)
 

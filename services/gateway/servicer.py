@@ -17,6 +17,7 @@ from recstack.api.retrieval.v1 import retrieval_pb2
 from recstack.config import GatewaySettings
 from recstack.errors import RecStackError
 from recstack.features.schema import SCHEMA
+from recstack.metrics import EVENTS, exporting
 from recstack.rpc.limits import check_range
 from services.gateway.clients import Backend, Backends
 from services.gateway.explainer import Explainer
@@ -34,6 +35,7 @@ from services.gateway.requests import (
     recommend_query,
 )
 from services.gateway.responses import display_columns, recommend_response
+from services.gateway.telemetry import EVENT_TYPES, record
 
 log = logging.getLogger("recstack.gateway")
 
@@ -59,6 +61,8 @@ class RecommenderServicer(gateway_pb2_grpc.RecommenderServiceServicer):
         outcome = await self._executor.run(query)
         if outcome.trace.degraded:
             log.info("request %s was degraded: %s", query.request_id, " | ".join(outcome.trace.degraded))
+        if exporting():
+            asyncio.get_running_loop().call_soon(record, outcome)  # once the answer is on its way
         return recommend_response(outcome)
 
     async def Explain(self, request: gateway_pb2.ExplainRequest, context: Context) -> gateway_pb2.ExplainResponse:
@@ -119,6 +123,9 @@ class RecommenderServicer(gateway_pb2_grpc.RecommenderServiceServicer):
             ),
             self._deadline(context),
         )
+        for event_type, written in zip(request.types, reply.written, strict=True):
+            if written:
+                EVENTS.labels(EVENT_TYPES[event_type]).inc()
         return gateway_pb2.RecordEventsResponse(written=reply.written)
 
     async def GetInfo(self, request: gateway_pb2.GetInfoRequest, context: Context) -> gateway_pb2.GetInfoResponse:

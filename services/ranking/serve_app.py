@@ -9,6 +9,7 @@ import logging
 import math
 import shutil
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,6 +27,7 @@ from ray.serve.schema import LoggingConfig
 from recstack.api.ranking.v1 import ranking_pb2
 from recstack.config import Settings, load_settings
 from recstack.errors import NotFoundError, RecStackError, StackError
+from recstack.metrics import RPC_SECONDS, export
 from recstack.rpc.main import setup_logging
 from recstack.rpc.server import LIVE
 from services.ranking.ray_environment import free_ports, split_address
@@ -40,22 +42,28 @@ GRPC_SERVICER_FUNCTIONS = [
 ]
 OBJECT_STORE_BYTES = 80 * 1024 * 1024  # the least that Ray takes; requests do not pass through it
 STOP_SECONDS = 5.0
+REPLICAS_ON_A_MACHINE = 32  # each takes the next free port for its metrics
 
 
 @contextmanager
 def _reported(context: RayServegRPCContext, method: str) -> Iterator[None]:
     """Give the caller the error's own status: a bare exception would reach it as INTERNAL with a stack trace."""
+    started, code = time.perf_counter(), "OK"
     try:
         yield
     except RecStackError as error:
+        code = error.code.name
         context.set_code(error.code)
         context.set_details(str(error))
         raise
     except Exception:
+        code = "INTERNAL"
         log.exception("unexpected error in %s", method)
         context.set_code(grpc.StatusCode.INTERNAL)
         context.set_details(f"internal error in {method}; see the server's log")
         raise
+    finally:
+        RPC_SECONDS.labels(method, code).observe(time.perf_counter() - started)
 
 
 class RankingReplica:
@@ -67,6 +75,7 @@ class RankingReplica:
 
         parsed = Settings(**settings)
         setup_logging(parsed.log_level)
+        export(parsed.metrics, REPLICAS_ON_A_MACHINE)
         self._service = RankingService(parsed)
         await self._service.start()
 

@@ -9,6 +9,7 @@ import grpc.aio
 from recstack.api.ranking.v1 import ranking_pb2, ranking_pb2_grpc
 from recstack.bundle import Bundle
 from recstack.config import Settings
+from recstack.metrics import export
 from recstack.rpc.server import Registration, RunningServer, run_until_signal, start_server
 from services.ranking.service import BundleScorer, RankingService
 
@@ -59,5 +60,6 @@ async def running_service(
 
 async def serve_until_signal(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT."""
+    export(settings.metrics)
     async with running_service(settings) as running:
         await run_until_signal(running, settings.drain_seconds)

@@ -30,6 +30,7 @@ from recstack.api.ranking.v1.ranking_pb2 import (
 from recstack.bundle import Bundle, BundleStore, BundleWatcher
 from recstack.config import RankingSettings, Settings
 from recstack.features.schema import SCHEMA
+from recstack.metrics import BATCH_REQUESTS, COMPUTE_SECONDS, QUEUE_SECONDS
 from recstack.models.ranker import Prediction
 from services.ranking.batching import Batcher, BatchLimits
 from services.ranking.queries import read_query
@@ -157,6 +158,9 @@ class RankingService:
             budget = request.budget_ms / 1000
             seconds_left = budget if seconds_left is None else min(budget, seconds_left)
         answer = await self._ranks.submit(query, _shape(query, scorer), seconds_left)
+        QUEUE_SECONDS.observe(answer.queue_ms / 1e3)
+        COMPUTE_SECONDS.observe(answer.compute_ms / 1e3)
+        BATCH_REQUESTS.observe(answer.batch_size)
         return RankResponse(
             scores=answer.result.scores.tolist(),
             bundle_version=answer.result.bundle_version,

@@ -11,6 +11,7 @@ import torch
 from recstack.api.retrieval.v1 import retrieval_pb2, retrieval_pb2_grpc
 from recstack.bundle import Bundle, BundleStore, BundleWatcher
 from recstack.config import Settings
+from recstack.metrics import export
 from recstack.models.devices import resolve_device
 from recstack.rpc.server import Registration, RunningServer, run_until_signal, start_server
 from services.retrieval.engine import RetrievalEngine
@@ -56,5 +57,6 @@ async def running_service(settings: Settings) -> AsyncIterator[RunningServer]:
 
 async def serve(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT."""
+    export(settings.metrics)
     async with running_service(settings) as running:
         await run_until_signal(running, settings.drain_seconds)

@@ -14,8 +14,10 @@ from recstack.api.retrieval.v1 import retrieval_pb2 as pb
 from recstack.api.retrieval.v1 import retrieval_pb2_grpc
 from recstack.bundle import BundleWatcher
 from recstack.config import RetrievalSettings
+from recstack.features.channels import channel_name
 from recstack.features.messages import history_columns, profile_ids
 from recstack.features.schema import SCHEMA
+from recstack.metrics import CHANNEL_ERRORS, CHANNEL_SECONDS
 from recstack.rpc.limits import check_range, check_user_id
 from services.retrieval.engine import RetrievalEngine
 from services.retrieval.requests import (
@@ -56,8 +58,14 @@ class RetrievalServicer(retrieval_pb2_grpc.RetrievalServiceServicer):
             engine,
             lambda: engine.retrieve(profile, history, channels, restrictions, context.time_remaining, request.user_id),
         )
+        results = [channel_result(result) for result in candidates.results]
+        for result in results:
+            name = channel_name(result.channel)
+            CHANNEL_SECONDS.labels(name).observe(result.compute_ms / 1e3)
+            if result.error:
+                CHANNEL_ERRORS.labels(name).inc()
         return pb.RetrieveResponse(
-            results=[channel_result(result) for result in candidates.results],
+            results=results,
             bundle_version=engine.version,
             unknown_history_items=candidates.unknown_history_items,
             total_ms=(time.perf_counter() - started) * 1e3,

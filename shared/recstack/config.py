@@ -112,6 +112,13 @@ class TtlSettings(_Section):
     item: int = Field(0, ge=0)
 
 
+class MetricsSettings(_Section):
+    """Prometheus metrics of every service."""
+
+    port: int = Field(0, ge=0, le=65_535, description="where a service serves /metrics; 0 means nowhere")
+    host: str = Field("0.0.0.0", description="address to serve metrics on")
+
+
 class Settings(BaseSettings):
     """Everything that can be configured, validated on start; unknown keys are errors."""
 
@@ -133,6 +140,7 @@ class Settings(BaseSettings):
     drain_seconds: float = Field(5.0, ge=0, description="time that in-flight calls get on SIGTERM")
     bundle: BundleSettings = BundleSettings()
     ttl: TtlSettings = TtlSettings()
+    metrics: MetricsSettings = MetricsSettings()
     feature_store: FeatureStoreSettings = FeatureStoreSettings()
     retrieval: RetrievalSettings = RetrievalSettings()
     ranking: RankingSettings = RankingSettings()

@@ -16,6 +16,7 @@ from recstack.bundle.bundle import Bundle
 from recstack.bundle.manifest import Manifest
 from recstack.bundle.store import BundleStore
 from recstack.errors import BundleError
+from recstack.metrics import BUNDLE_IN_USE, BUNDLE_REFUSED
 
 log = logging.getLogger("recstack.bundle")
 
@@ -97,10 +98,10 @@ class BundleWatcher(Generic[T]):
             if version is None or version == self._refused_version:
                 return
             if version == in_use:
-                self._last_refusal, self._refused_version = "", None
+                self._accept()
                 return
             self._loaded = await asyncio.to_thread(self._load, version)
-            self._last_refusal, self._refused_version = "", None
+            self._accept()
         except BundleError as error:
             # The content is at fault: the same version would fail again, so wait for another one.
             self._refuse(str(error))
@@ -111,6 +112,8 @@ class BundleWatcher(Generic[T]):
             self._refuse(f"cannot load the active bundle of {self._store.url}: {error}")
         else:
             log.info("bundle %s is in use", self._loaded.manifest.version)
+            BUNDLE_IN_USE.clear()
+            BUNDLE_IN_USE.labels(self._loaded.manifest.version).set(1)
             if self._on_swap is not None:
                 await self._on_swap()
 
@@ -119,10 +122,15 @@ class BundleWatcher(Generic[T]):
         bundle.verify()
         return Loaded(bundle.manifest, self._build(bundle))
 
+    def _accept(self) -> None:
+        self._last_refusal, self._refused_version = "", None
+        BUNDLE_REFUSED.set(0)
+
     def _refuse(self, reason: str) -> None:
         if reason != self._last_refusal:
             log.error("bundle refused: %s", reason)
         self._last_refusal = reason
+        BUNDLE_REFUSED.set(1)
 
     def _nothing_active(self) -> str:
         return f"no bundle is active in {self._store.url}; make one with `recstack train`"

@@ -32,6 +32,10 @@ SERVICES = (
 """The services of RecStack, callers last; all start at once, for each waits for what it needs."""
 
 
+METRICS_PORT_STEP = 10
+"""Between the metrics ports of two services on one machine; a service with several processes takes some in a row."""
+
+
 def environment(settings: Settings) -> dict[str, str]:
     """Environment variables that give a child process exactly these settings, whatever its own environment says."""
     values = settings.model_dump(mode="json")
@@ -39,6 +43,12 @@ def environment(settings: Settings) -> dict[str, str]:
     redis_url = values.pop("redis_url")
     # numpy's BLAS would start a thread per core in each of the services, and no setting of theirs limits those.
     return {"OPENBLAS_NUM_THREADS": "1", "REDIS_URL": redis_url, **dict(_flatten("RECSTACK_", values))}
+
+
+def own_metrics(settings: Settings, number: int) -> dict[str, str]:
+    """Where the service with this number in SERVICES serves its metrics: on one machine each needs ports of its own."""
+    port = settings.metrics.port
+    return {"RECSTACK_METRICS__PORT": str(port + METRICS_PORT_STEP * number if port else 0)}
 
 
 def with_addresses(settings: Settings, services: tuple[Service, ...], port: Callable[[], int] = free_port) -> Settings:

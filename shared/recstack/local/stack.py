@@ -21,7 +21,7 @@ from recstack.local.processes import MARK_VARIABLE, end, family, marked
 from recstack.local.reporter import LogReporter, Reporter
 from recstack.local.restarts import Restarts
 from recstack.local.service_process import ServiceProcess
-from recstack.local.services import SERVICES, Service, environment, with_addresses
+from recstack.local.services import SERVICES, Service, environment, own_metrics, with_addresses
 from recstack.local.stack_redis import StackRedis
 from recstack.local.state import StackState, StateFile
 
@@ -161,8 +161,8 @@ class LocalStack:
     def _start_services(self) -> None:
         shared = {**environment(self._settings), "RAY_TMPDIR": str(self._scratch)}
         logs = self._settings.home.resolve() / "logs"
-        for service in self._services:
-            variables = {**shared, MARK_VARIABLE: self._mark_of(service)}
+        for number, service in enumerate(self._services):
+            variables = {**shared, **own_metrics(self._settings, number), MARK_VARIABLE: self._mark_of(service)}
             process = ServiceProcess(service, service.address(self._settings), variables, logs / f"{service.name}.log")
             process.start()
             self._processes.append(process)
