@@ -30,6 +30,7 @@ COMPONENTS = [
     "ranking-ray",
     "network-policy",
     "monitoring",
+    "load-test",
     "backup",
     "redis-external",
     "bundles-volume",

@@ -10,6 +10,7 @@ import yaml
 
 from k8s.validate import COMPONENTS, HERE, Manifest, build, build_with, overlays, pod_templates
 from recstack.config import Settings
+from tests.load.arguments import parser
 
 pytestmark = pytest.mark.skipif(shutil.which("kubectl") is None, reason="needs kubectl to build the manifests")
 
@@ -198,3 +199,12 @@ def _selects(selector: Manifest, pod: Manifest) -> bool:
     among = selector.get("matchExpressions", [])
     assert all(entry["operator"] == "In" for entry in among)
     return exact.items() <= labels.items() and all(labels.get(entry["key"]) in entry["values"] for entry in among)
+
+
+def test_the_load_test_is_asked_for_in_words_that_it_knows() -> None:
+    """A flag that is gone would be a Job that fails at once."""
+    (container,) = (t["spec"]["containers"][0] for _, pod, t in pods(BUILDS[-1]) if pod == "load-test")
+    assert container["command"] == ["python", "-m", "tests.load", "knee"]
+    asked = parser().parse_args(["knee", *container["args"]])
+    assert asked.target == "dns:///gateway:50051"
+    assert str(asked.out) in {mount["mountPath"] for mount in container["volumeMounts"]}
