@@ -60,7 +60,9 @@ class RecommenderServicer(gateway_pb2_grpc.RecommenderServiceServicer):
         query = recommend_query(request, self._deadline(context), self._settings)
         outcome = await self._executor.run(query)
         if outcome.trace.degraded:
-            log.info("request %s was degraded: %s", query.request_id, " | ".join(outcome.trace.degraded))
+            reasons = " | ".join(outcome.trace.degraded)
+            told = {"request_id": query.request_id, "user_id": query.user_id}
+            log.info("request %s was degraded: %s", query.request_id, reasons, extra=told)
         if exporting():
             asyncio.get_running_loop().call_soon(record, outcome)  # once the answer is on its way
         return recommend_response(outcome)

@@ -27,8 +27,8 @@ from ray.serve.schema import LoggingConfig
 from recstack.api.ranking.v1 import ranking_pb2
 from recstack.config import Settings, load_settings
 from recstack.errors import NotFoundError, RecStackError, StackError
+from recstack.logs import setup_logging
 from recstack.metrics import RPC_SECONDS, export
-from recstack.rpc.main import setup_logging
 from recstack.rpc.server import LIVE
 from services.ranking.ray_environment import free_ports, split_address
 
@@ -74,7 +74,7 @@ class RankingReplica:
         from services.ranking.service import RankingService
 
         parsed = Settings(**settings)
-        setup_logging(parsed.log_level)
+        setup_logging(parsed)
         export(parsed.metrics, REPLICAS_ON_A_MACHINE)
         self._service = RankingService(parsed)
         await self._service.start()

@@ -132,6 +132,7 @@ class Settings(BaseSettings):
 
     home: Path = Field(Path(".recstack"), description="cache folder: data, runs, bundles, logs, state")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    log_format: Literal["text", "json"] = Field("text", description="of the log lines on stderr")
     redis_url: str = Field(
         "redis://127.0.0.1:6390/0",
         validation_alias=AliasChoices("REDIS_URL", "RECSTACK_REDIS_URL", "redis_url"),

@@ -14,7 +14,7 @@ from recstack.errors import RecStackError
 from recstack.local.reporter import LogReporter
 from recstack.local.stack import LocalStack
 from recstack.local.supervisor import run_until_stopped
-from recstack.rpc.main import setup_logging
+from recstack.logs import setup_logging
 
 
 class _PipeReporter(LogReporter):
@@ -51,7 +51,7 @@ class _PipeReporter(LogReporter):
 def main(engine: Literal["ray", "plain"], free_ports: bool) -> int:
     """Run the stack until it is stopped; the exit status."""
     settings = load_settings()
-    setup_logging(settings.log_level)
+    setup_logging(settings)
     reporter = _PipeReporter()
     stack = LocalStack(settings, ranking=engine, free_ports=free_ports, reporter=reporter)
     try:

@@ -1,13 +1,13 @@
 """The `main` that every service shares: logging, event loop, clean errors."""
 
 import asyncio
-import logging
 import sys
 from collections.abc import Callable, Coroutine
 from typing import Any, Protocol
 
 from recstack.config import Settings, load_settings
 from recstack.errors import RecStackError
+from recstack.logs import setup_logging
 from recstack.rpc.workers import is_worker, run_workers
 
 try:
@@ -16,11 +16,6 @@ try:
     _loop_factory: Callable[[], asyncio.AbstractEventLoop] | None = uvloop.new_event_loop
 except ImportError:  # not available on every platform
     _loop_factory = None
-
-
-def setup_logging(level: str) -> None:
-    """One line per record on stderr."""
-    logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
 
 
 class ScaledSection(Protocol):
@@ -45,7 +40,7 @@ def service_main(
     """
     try:
         settings = load_settings()
-        setup_logging(settings.log_level)
+        setup_logging(settings)
         section = scaled(settings) if scaled else None
         if section and section.processes > 1 and not is_worker():
             command = [sys.executable, *sys.orig_argv[1:]]

@@ -1,0 +1,58 @@
+"""What log lines look like to a person and to a collector."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+SCRIPT = """
+import logging
+from recstack.config import Settings
+from recstack.logs import setup_logging
+setup_logging(Settings(log_format={format!r}))
+log = logging.getLogger("recstack.test")
+log.info("request %s was degraded", "abc", extra={{"request_id": "abc", "user_id": 7}})
+log.debug("too small to tell")
+try:
+    1 / 0
+except ZeroDivisionError:
+    log.exception("it\\nfailed")
+"""
+
+
+def lines(log_format: str) -> list[str]:
+    """What a process of its own writes to stderr: logging is set up once per process."""
+    command = [sys.executable, "-c", SCRIPT.format(format=log_format)]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stderr.splitlines()
+
+
+def test_json_lines_hold_message_fields_and_trace() -> None:
+    """One line each, also where message and trace have several."""
+    degraded, failed = (json.loads(line) for line in lines("json"))
+    assert degraded.pop("time").endswith("+00:00")
+    assert degraded == {
+        "level": "INFO",
+        "logger": "recstack.test",
+        "message": "request abc was degraded",
+        "request_id": "abc",
+        "user_id": 7,
+    }
+    assert failed["message"] == "it\nfailed"
+    assert "ZeroDivisionError" in failed["exception"]
+
+
+def test_text_is_for_people() -> None:
+    """Level, place and message; the trace below."""
+    first, *rest = lines("text")
+    assert first.endswith("INFO recstack.test: request abc was degraded")
+    assert rest[-1] == "ZeroDivisionError: division by zero"
+
+
+def test_an_unknown_format_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By name, with what would do."""
+    from recstack.config import Settings
+
+    monkeypatch.setenv("RECSTACK_LOG_FORMAT", "xml")
+    with pytest.raises(ValueError, match="'text' or 'json'"):
+        Settings()
