@@ -5,6 +5,7 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 import redis
 import yaml
@@ -98,6 +99,16 @@ def test_what_was_backed_up_comes_back(volume: Volume) -> None:
     client.set("user:2", b"later")
     volume.stop()
     assert volume.start().mget("user:1", "user:2") == [b"\x00history\xff", b"later"]
+
+
+def test_other_pods_can_connect(volume: Volume) -> None:
+    """By an address that is not loopback's: Redis refuses those in protected mode."""
+    addresses = [address.address for of_card in psutil.net_if_addrs().values() for address in of_card]
+    outside = [address for address in addresses if "." in address and not address.startswith("127.")]
+    if not outside:
+        pytest.skip("this machine has no address but loopback")
+    volume.start()
+    assert redis.Redis(host=outside[0], port=volume.port).ping()
 
 
 def test_seven_backups_are_kept(volume: Volume) -> None:
