@@ -12,14 +12,14 @@ from recstack.config import FeatureStoreSettings
 from recstack.errors import InvalidRequestError
 from recstack.features.read_plan import compile_plans
 from recstack.features.schema import PROFILE_SIZES, SCHEMA
-from recstack.metrics import FEATURE_ROWS, REDIS_SECONDS
+from recstack.metrics import FEATURE_ROWS, REDIS_SECONDS, label_values
 from recstack.rpc.limits import check_count, check_range
 from services.feature_store.bulk_loader import BulkLoader
 from services.feature_store.event_writer import EventWriter
 from services.feature_store.events import MAX_EVENT_ID_BYTES, check_item_ids, check_user_id, event_batch
 from services.feature_store.store import FeatureStore, epoch_ms
 
-STATUS_NAMES = {value: name.removeprefix("FEATURE_STATUS_").lower() for name, value in common_pb2.FeatureStatus.items()}
+STATUS_NAMES = label_values(common_pb2.FeatureStatus)
 SERVICE = features_pb2.DESCRIPTOR.services_by_name["FeatureStoreService"].full_name
 
 

@@ -9,9 +9,9 @@ from recstack.api.common.v1 import common_pb2
 from recstack.features.channels import CHANNELS
 from services.gateway.pipeline.executor import Outcome
 
-EVENT_TYPES = {value: name.removeprefix("EVENT_TYPE_").lower() for name, value in common_pb2.EventType.items()}
-_STATUSES = {value: name.removeprefix("FEATURE_STATUS_").lower() for name, value in common_pb2.FeatureStatus.items()}
-_KINDS = {value: name.removeprefix("SCORE_KIND_").lower() for name, value in common_pb2.ScoreKind.items()}
+EVENT_TYPES = metrics.label_values(common_pb2.EventType)
+_STATUSES = metrics.label_values(common_pb2.FeatureStatus)
+_KINDS = metrics.label_values(common_pb2.ScoreKind)
 
 
 def record(outcome: Outcome) -> None:

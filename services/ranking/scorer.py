@@ -46,11 +46,23 @@ class Attribution:
     Individual Instances, 2008; occlusion in Zeiler and Fergus, Visualizing and Understanding Convolutional Networks,
     2014): it sees every path by which an event acts, which a model's attention does not.
 
-    chunks: the variants in order, as many at once as ATTRIBUTION_PAIRS allows. events: of the whole history.
+    query: as asked, with its whole history. used: its last events that count. Variant 0 has them all, variant n lacks
+    the n-th.
     """
 
-    chunks: Sequence[Sequence[RankQuery]]
-    events: int
+    query: RankQuery
+    used: int
+
+    @property
+    def pieces(self) -> list[range]:
+        """Numbers of the variants in order, as many in a piece as ATTRIBUTION_PAIRS allows."""
+        at_once = max(1, ATTRIBUTION_PAIRS // (len(self.query.item_ids) * max(1, self.used)))
+        return [range(start, min(start + at_once, self.used + 1)) for start in range(0, self.used + 1, at_once)]
+
+    def variants(self, piece: range) -> list[RankQuery]:
+        """The queries of a piece; made when they are scored, as a long history has hundreds."""
+        history = self.query.history.last(self.used)
+        return [replace(self.query, history=history.without(n - 1) if n else history) for n in piece]
 
     def result(self, scores: Sequence[NDArray[np.float32]]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Scores [N], equal to those of `Scorer.score`, and the influence [N, events] of each event on them.
@@ -60,9 +72,10 @@ class Attribution:
         is left out (for a ranker of a blend that looks less far back, they do). Without a history there are no columns.
         """
         whole, without_VN = scores[0], scores[1:]
-        influences = np.zeros((len(whole), self.events), np.float32)
-        if len(without_VN):
-            influences[:, self.events - len(without_VN) :] = (whole - np.stack(without_VN)).T
+        events = len(self.query.history)
+        influences = np.zeros((len(whole), events), np.float32)
+        if self.used:
+            influences[:, events - self.used :] = (whole - np.stack(without_VN)).T
         return whole, influences
 
 
@@ -127,18 +140,12 @@ class Scorer:
 
     def attribution(self, query: RankQuery) -> "Attribution":
         """The plan of an attribution: what to score, in pieces that leave room for other requests between them."""
-        used = min(len(query.history), self.max_history)
-        history = query.history.last(used)
-        variants = [replace(query, history=history)]
-        variants += [replace(query, history=history.without(event)) for event in range(used)]
-        at_once = max(1, ATTRIBUTION_PAIRS // (len(query.item_ids) * max(1, used)))
-        chunks = [variants[start : start + at_once] for start in range(0, len(variants), at_once)]
-        return Attribution(chunks, len(query.history))
+        return Attribution(query, min(len(query.history), self.max_history))
 
     def attribute(self, query: RankQuery) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Scores and influences of one query at once; see `Attribution.result`."""
         plan = self.attribution(query)
-        return plan.result([scores for chunk in plan.chunks for scores in self.score(chunk)])
+        return plan.result([scores for piece in plan.pieces for scores in self.score(plan.variants(piece))])
 
     def warm_up(self) -> None:
         """Score a full-size query, so that the first real one does not pay for allocations and kernel choice."""

@@ -79,11 +79,12 @@ class _Ranked:
 
 
 @dataclass(frozen=True, slots=True)
-class _Chunk:
-    """A part of an attribution, and the scorer that all of its parts use."""
+class _Piece:
+    """A piece of an attribution, and the scorer that all of its pieces use."""
 
     scorer: BundleScorer
-    queries: Sequence[RankQuery]
+    plan: Attribution
+    variants: range
 
 
 class RankingService:
@@ -121,9 +122,9 @@ class RankingService:
             ),
             self._executor,
         )
-        # An attribution scores hundreds of histories. Chunk by chunk, requests for ranks get their turn in between.
-        self._attributions: Batcher[_Chunk, list[Scores]] = Batcher(
-            _score_chunks,
+        # An attribution scores hundreds of histories. Piece by piece, requests for ranks get their turn in between.
+        self._attributions: Batcher[_Piece, list[Scores]] = Batcher(
+            _score_pieces,
             BatchLimits(max_requests=1, max_pairs=ranking.max_batch_pairs, max_queued=ranking.max_queued),
             self._executor,
         )
@@ -179,9 +180,9 @@ class RankingService:
         deadline = None if seconds_left is None else time.monotonic() + seconds_left
         plan = scorer.attribution(query)
         rows: list[Scores] = []
-        for chunk in plan.chunks:
+        for piece in plan.pieces:
             left = None if deadline is None else deadline - time.monotonic()
-            answer = await self._attributions.submit(_Chunk(scorer, chunk), _shape(query, scorer), left)
+            answer = await self._attributions.submit(_Piece(scorer, plan, piece), _shape(query, scorer), left)
             rows += answer.result
         scores, influences = plan.result(rows)
         return AttributeResponse(
@@ -221,8 +222,8 @@ class RankingService:
         ]
 
 
-def _score_chunks(chunks: Sequence[_Chunk]) -> list[list[Scores]]:
-    return [chunk.scorer.score(chunk.queries) for chunk in chunks]
+def _score_pieces(pieces: Sequence[_Piece]) -> list[list[Scores]]:
+    return [piece.scorer.score(piece.plan.variants(piece.variants)) for piece in pieces]
 
 
 def _scorer_loader(ranking: RankingSettings) -> Callable[[Bundle], BundleScorer]:

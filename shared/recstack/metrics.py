@@ -5,6 +5,7 @@ come from code (methods, stages, channels, statuses) or are bundle versions, nev
 """
 
 import os
+from typing import Any
 
 from prometheus_client import Counter, Gauge, Histogram, start_http_server
 
@@ -56,6 +57,12 @@ BATCH_REQUESTS = Histogram("recstack_rank_batch_requests", "Requests in a reques
 # Feature store
 FEATURE_ROWS = Counter("recstack_feature_rows", "Rows read.", ["entity", "status"])
 REDIS_SECONDS = Histogram("recstack_redis_seconds", "Wait for Redis.", ["read"], buckets=_SECONDS)
+
+
+def label_values(enum: Any) -> dict[int, str]:
+    """Values of a protobuf enum as labels: its names in small letters, without what they all begin with."""
+    prefix = enum.Name(0).removesuffix("UNSPECIFIED")
+    return {number: name.removeprefix(prefix).lower() for name, number in enum.items()}
 
 
 def exporting() -> bool:

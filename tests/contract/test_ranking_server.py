@@ -210,7 +210,7 @@ class GatedScorer:
         return [np.zeros(len(query.item_ids), np.float32) for query in queries]
 
     def attribution(self, query: RankQuery) -> Attribution:
-        return Attribution([[query], [query], [query]], events=2)
+        return Attribution(query, len(query.history))
 
     max_history = 50
     prediction = Prediction.LIKE
@@ -252,10 +252,15 @@ async def test_a_full_queue_is_refused_at_once(gated: GatedScorer, version: str,
         assert len((await waiting.pop()).scores) == 1
 
 
-async def test_a_long_attribution_lets_ranks_have_their_turn(gated: GatedScorer, version: str, tmp_path: Path) -> None:
+async def test_a_long_attribution_lets_ranks_have_their_turn(
+    gated: GatedScorer, version: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Explain must not hold up Recommend for all of its hundreds of histories."""
+    monkeypatch.setattr("services.ranking.scorer.ATTRIBUTION_PAIRS", 1)
+    history = common_pb2.History(item_ids=[3, 6], timestamps_ms=[1, 2], ratings=[4, 5])
     async with serving_gated(gated, configured(tmp_path)) as (client, held):
-        explained = asyncio.ensure_future(client.Attribute(ranking_pb2.AttributeRequest(item_ids=[7])))
+        asked = ranking_pb2.AttributeRequest(item_ids=[7], history=history)
+        explained = asyncio.ensure_future(client.Attribute(asked))
         ranked = asyncio.ensure_future(client.Rank(ranking_pb2.RankRequest(item_ids=[8])))
         await client.GetInfo(ranking_pb2.GetInfoRequest())  # sent after them, so they have arrived
         gated.gate.set()
