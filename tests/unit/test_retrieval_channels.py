@@ -3,15 +3,17 @@
 import faiss
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 
 from recstack.features.catalogue import Catalogue
 from services.retrieval.channels.base import RecallQuery
+from services.retrieval.channels.cold_start import ColdStartChannel
 from services.retrieval.channels.fresh import FreshChannel
 from services.retrieval.channels.item_to_item import MAX_SEEDS, ItemToItemChannel, seed_rows
 from services.retrieval.channels.popular import PopularChannel
 from services.retrieval.item_index import ItemIndex, item_index
-from tests.helpers.retrieval_world import random_catalogue
+from tests.helpers.retrieval_world import random_catalogue, random_content_model
 
 ITEMS = 40
 
@@ -104,3 +106,20 @@ def test_item_to_item_leaves_the_shared_mask_alone(index: ItemIndex) -> None:
 def test_item_to_item_without_a_liked_item_brings_nothing(index: ItemIndex) -> None:
     for nothing_liked in (query([]), query([1, 2], [1.0, 3.0])):
         assert len(ItemToItemChannel(index).recall(nothing_liked, 5, np.ones(ITEMS, np.bool_)).rows) == 0
+
+
+@pytest.mark.parametrize("cold", [0, 1, 2, 30])
+def test_cold_start_brings_the_cold_items_however_few(cold: int) -> None:
+    """By the rating that the model expects of the profile: none, one or many."""
+    model, items = random_content_model(30), 30
+    interactions = np.full(items, 99)
+    interactions[:cold] = 3
+    profile = np.array([1, 3, 5, 2])
+    state = model.encode_profiles(torch.from_numpy(profile).unsqueeze(0))
+    vectors_IE = torch.randn(items + 1, state.vectors_BE.shape[1], generator=torch.Generator().manual_seed(0))
+    channel = ColdStartChannel(model, vectors_IE, interactions, 10, torch.device("cpu"))
+    query = RecallQuery(profile, np.empty(0, np.int64), np.empty(0, np.float32))
+    recalled = channel.recall(query, 5, np.ones(items, np.bool_))
+    expected = (vectors_IE[1 : cold + 1] @ state.vectors_BE[0] + state.offset_B[0]).detach().numpy()
+    assert recalled.rows.tolist() == np.argsort(-expected, kind="stable")[:5].tolist()
+    np.testing.assert_allclose(recalled.scores, np.sort(expected)[::-1][:5], rtol=1e-5)

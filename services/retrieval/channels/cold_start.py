@@ -41,9 +41,9 @@ class ColdStartChannel:
     def recall(self, query: RecallQuery, k: int, allowed: NDArray[np.bool_]) -> Recall:
         """The k allowed items with the highest expected rating."""
         profile = int(np.ravel_multi_index(query.profile, PROFILE_SHAPE))
-        ratings: NDArray[np.float32] = torch.addmv(
-            self._offsets_P[profile], self._vectors_CE, self._users_PE[profile]
-        ).numpy()
+        # Not addmv: without any cold item it gives a number in place of an empty column.
+        ratings: NDArray[np.float32] = torch.mv(self._vectors_CE, self._users_PE[profile]).numpy()
+        ratings += self._offsets_P[profile].item()
         best = top_k(ratings, k, allowed[self._rows])
         return Recall(self._rows[best], ratings[best])
 
