@@ -83,8 +83,10 @@ def publish_bundle(
         # As a disk would: the pointer says active, the bytes do not match the manifest.
         folder = store.open(manifest.version).folder / ranker_folder(next(iter(rankers)))
         (folder / "model.safetensors").write_bytes(b"spoiled")
+        # Written whole, as the store does: a server that reads it half written refuses that instead.
         pointer = Path(store.url) / "active.json"
-        pointer.write_text(json.dumps({"versions": [manifest.version]}))
+        pointer.with_suffix(".new").write_text(json.dumps({"versions": [manifest.version]}))
+        pointer.with_suffix(".new").replace(pointer)
         return manifest.version
     return store.activate(manifest.version).version
 
