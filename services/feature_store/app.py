@@ -51,7 +51,7 @@ async def running(settings: Settings, clock: Callable[[], int] = epoch_ms) -> As
         except UnavailableError as error:
             log.warning("%s; starting anyway", error)
         registration = Registration(SERVICE, features_pb2_grpc.add_FeatureStoreServiceServicer_to_server, servicer)
-        server = await start_server(limits.address, [registration], serving=False)
+        server = await start_server(limits.address, [registration], serving=False, tls=settings.tls)
         monitor = HealthMonitor(redis, address, guard, server)
         await monitor.check()
         watching = asyncio.create_task(monitor.run())

@@ -59,7 +59,7 @@ async def running_gateway(settings: Settings) -> AsyncIterator[RunningServer]:
         executor = Executor(build_pipeline(backends, popular_cache, settings.gateway), settings.gateway.reserve_ms)
         servicer = RecommenderServicer(executor, backends, settings.gateway)
         registration = Registration(SERVICE, gateway_pb2_grpc.add_RecommenderServiceServicer_to_server, servicer)
-        server = await start_server(settings.gateway.address, [registration], serving=False)
+        server = await start_server(settings.gateway.address, [registration], serving=False, tls=settings.tls)
         background = [
             asyncio.create_task(popular_cache.keep_fresh()),
             asyncio.create_task(_serve_when_ready(server, popular_cache, executor, settings.gateway.deadline_ms)),

@@ -13,6 +13,7 @@ from recstack.api.retrieval.v1 import retrieval_pb2_grpc
 from recstack.config import Settings
 from recstack.errors import DeadlineError, RecStackError, UnavailableError, error_kind
 from recstack.rpc.channel import aio_channel
+from recstack.rpc.credentials import Tls, caller_tls, connection_problem
 from services.gateway.pipeline.deadline import Deadline
 
 
@@ -38,8 +39,9 @@ class Backend:
         if code is grpc.StatusCode.DEADLINE_EXCEEDED:
             return DeadlineError(f"{self.name} at {self.address} did not answer in time")
         if code is grpc.StatusCode.UNAVAILABLE:
-            # What gRPC itself adds behind "last error" is about sockets and only repeats the address.
-            return UnavailableError(f"{self.name} at {self.address} is unavailable ({details.partition('; last')[0]})")
+            # What gRPC itself adds behind "last error" only repeats the address, unless it is about TLS.
+            reason = connection_problem(details) or details.partition("; last")[0]
+            return UnavailableError(f"{self.name} at {self.address} is unavailable ({reason})")
         if kind is RecStackError:
             return RecStackError(f"{self.name} at {self.address} failed with {code.name}; see its log")
         return kind(details)  # it already says what is wrong with the request; it goes to the caller word for word
@@ -55,16 +57,19 @@ class Backends:
 
     @classmethod
     def connect(cls, settings: Settings) -> "Backends":
-        """Channels to the addresses in `settings`."""
+        """Channels to the addresses in `settings`, over TLS where they say so. StackError for unusable certificates."""
 
-        def backend(name: str, address: str, stub: Callable[[grpc.aio.Channel], Any]) -> Backend:
-            channel = aio_channel(address)
+        def backend(name: str, address: str, stub: Callable[[grpc.aio.Channel], Any], tls: Tls | None) -> Backend:
+            channel = aio_channel(address, tls)
             return Backend(name, address, channel, stub(channel))
 
+        features, retrieval, ranking = settings.feature_store, settings.retrieval, settings.ranking
+        tls = caller_tls(settings.tls)
+        to_ranking = None if ranking.plaintext else tls
         return cls(
-            backend("feature store", settings.feature_store.address, features_pb2_grpc.FeatureStoreServiceStub),
-            backend("retrieval", settings.retrieval.address, retrieval_pb2_grpc.RetrievalServiceStub),
-            backend("ranking", settings.ranking.address, ranking_pb2_grpc.RankingServiceStub),
+            backend("feature store", features.address, features_pb2_grpc.FeatureStoreServiceStub, tls),
+            backend("retrieval", retrieval.address, retrieval_pb2_grpc.RetrievalServiceStub, tls),
+            backend("ranking", ranking.address, ranking_pb2_grpc.RankingServiceStub, to_ranking),
         )
 
     async def aclose(self) -> None:

@@ -49,7 +49,7 @@ async def running_service(
     service = RankingService(settings, load, publish_readiness)
     add = ranking_pb2_grpc.add_RankingServiceServicer_to_server
     registration = Registration(SERVICE_NAME, add, RankingServicer(service))
-    running = await start_server(settings.ranking.address, [registration], serving=False)
+    running = await start_server(settings.ranking.address, [registration], serving=False, tls=settings.tls)
     try:
         await service.start()
         yield running

@@ -46,7 +46,7 @@ async def running_service(settings: Settings) -> AsyncIterator[RunningServer]:
     with ThreadPoolExecutor(os.cpu_count(), "retrieval", set_threads) as executor:
         servicer = RetrievalServicer(watcher, retrieval, executor)
         registration = Registration(SERVICE, retrieval_pb2_grpc.add_RetrievalServiceServicer_to_server, servicer)
-        running = await start_server(retrieval.address, [registration], serving=False)
+        running = await start_server(retrieval.address, [registration], serving=False, tls=settings.tls)
         try:
             await watcher.start()
             yield running

@@ -7,9 +7,9 @@ Each value can be set in `recstack.toml` in the current directory, or by environ
 
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, model_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -67,6 +67,9 @@ class RankingSettings(_Section):
 
     address: str = "127.0.0.1:50054"
     engine: Literal["ray", "plain"] = "ray"
+    plaintext: bool = Field(
+        False, description="spoken to without TLS whatever the tls section says: Ray Serve's gRPC proxy has none"
+    )
     replicas: int = Field(1, ge=1, description="Ray Serve replicas")
     num_gpus: float = Field(0.0, ge=0, description="GPUs per replica; 0 means CPU")
     num_cpus: float = Field(0.5, ge=0, description="logical CPUs per replica that Ray reserves")
@@ -112,6 +115,26 @@ class TtlSettings(_Section):
     item: int = Field(0, ge=0)
 
 
+class TlsSettings(_Section):
+    """Encryption of all gRPC (docs/security.md): PEM files, read again when they are renewed. Off without them."""
+
+    certificate: str = Field("", description="certificate chain that this process shows; services then speak TLS alone")
+    key: str = Field("", description="its private key")
+    authority: str = Field("", description="certificates of whom to trust; calls to services then go over TLS")
+    mutual: bool = Field(False, description="services answer only callers with a certificate of the authority")
+    health_port: int = Field(
+        0, ge=0, le=65_535, description="where services answer health checks, and nothing else, without TLS; 0: nowhere"
+    )
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        if bool(self.certificate) != bool(self.key):
+            raise ValueError("tls.certificate and tls.key belong together: set both or none")
+        if self.mutual and not (self.certificate and self.authority):
+            raise ValueError("tls.mutual needs tls.certificate, tls.key and tls.authority")
+        return self
+
+
 class MetricsSettings(_Section):
     """Prometheus metrics of every service."""
 
@@ -142,6 +165,7 @@ class Settings(BaseSettings):
     bundle: BundleSettings = BundleSettings()
     ttl: TtlSettings = TtlSettings()
     metrics: MetricsSettings = MetricsSettings()
+    tls: TlsSettings = TlsSettings()
     feature_store: FeatureStoreSettings = FeatureStoreSettings()
     retrieval: RetrievalSettings = RetrievalSettings()
     ranking: RankingSettings = RankingSettings()

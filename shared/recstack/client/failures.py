@@ -4,6 +4,7 @@ import grpc
 import grpc.aio
 
 from recstack.errors import DeadlineError, RecStackError, UnavailableError, error_kind
+from recstack.rpc.credentials import connection_problem
 
 # What gRPC's own core writes when the call never reached a server, or when its own timer ran out.
 _NOT_CONNECTED = ("failed to connect", "connections to all backends failing", "dns resolution failed")
@@ -15,6 +16,8 @@ def error_of(failure: grpc.RpcError, address: str, timeout: float) -> RecStackEr
     assert isinstance(failure, grpc.Call | grpc.aio.AioRpcError)
     status, details = failure.code(), failure.details() or ""
     if status is grpc.StatusCode.UNAVAILABLE and details.lower().startswith(_NOT_CONNECTED):
+        if problem := connection_problem(details):
+            return UnavailableError(f"cannot connect to {address}: {problem}")
         return UnavailableError(f"no gateway answers at {address}; start one with `recstack up`, or check the address")
     if status is grpc.StatusCode.DEADLINE_EXCEEDED and details.lower().startswith(_TIMER):
         return DeadlineError(

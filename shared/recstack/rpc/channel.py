@@ -6,6 +6,9 @@ from typing import Any
 import grpc
 import grpc.aio
 
+from recstack.rpc.credentials import Tls, channel_credentials, load_pem
+from recstack.rpc.renewed_channel import RenewedChannel
+
 MAX_MESSAGE_BYTES = 64 * 1024 * 1024
 
 # Retries live in gRPC itself: only UNAVAILABLE (nothing was done), and only while at least half of recent calls
@@ -39,11 +42,21 @@ OPTIONS: list[tuple[str, Any]] = [
 ]
 
 
-def aio_channel(address: str) -> grpc.aio.Channel:
-    """An asyncio channel to `host:port` (or any gRPC target). Reuse it: one per address and process."""
-    return grpc.aio.insecure_channel(address, options=OPTIONS)
+def aio_channel(address: str, tls: Tls | None = None) -> grpc.aio.Channel:
+    """An asyncio channel to `host:port` (or any gRPC target). Reuse it: one per address and process.
+
+    With `tls` it goes on with renewed certificates. Raises StackError for files that cannot be used.
+    """
+    if tls is None:
+        return grpc.aio.insecure_channel(address, options=OPTIONS)
+    return RenewedChannel(tls, lambda credentials: grpc.aio.secure_channel(address, credentials, options=OPTIONS))
 
 
-def sync_channel(address: str) -> grpc.Channel:
-    """A blocking channel to `host:port` (or any gRPC target)."""
-    return grpc.insecure_channel(address, options=OPTIONS)
+def sync_channel(address: str, tls: Tls | None = None) -> grpc.Channel:
+    """A blocking channel to `host:port` (or any gRPC target).
+
+    `tls` is read once. Raises StackError for files that cannot be used.
+    """
+    if tls is None:
+        return grpc.insecure_channel(address, options=OPTIONS)
+    return grpc.secure_channel(address, channel_credentials(load_pem(tls)), options=OPTIONS)

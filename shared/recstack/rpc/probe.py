@@ -1,7 +1,7 @@
 """`python -m recstack.rpc.probe HOST:PORT [SERVICE]`: exit status 0 when a gRPC server says SERVING.
 
 For container health checks; Kubernetes asks by itself. SERVICE as in grpc.health.v1: the server as a whole if left out,
-`live` for whether it answers at all.
+`live` for whether it answers at all. Asks without TLS: where services speak it, name their `tls.health_port`.
 """
 
 import sys
@@ -10,12 +10,15 @@ from typing import Any
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from recstack.rpc.credentials import Tls, channel_credentials, load_pem
+
 TIMEOUT_SECONDS = 3.0
 
 
-def probe(address: str, service: str = "", timeout: float = TIMEOUT_SECONDS) -> str:
+def probe(address: str, service: str = "", timeout: float = TIMEOUT_SECONDS, tls: Tls | None = None) -> str:
     """The status of a server by name, for example SERVING; UNREACHABLE when it does not answer."""
-    with grpc.insecure_channel(address) as channel:
+    credentials = channel_credentials(load_pem(tls)) if tls else None
+    with grpc.secure_channel(address, credentials) if credentials else grpc.insecure_channel(address) as channel:
         stub: Any = health_pb2_grpc.HealthStub(channel)  # its published type stub lacks the methods
         try:
             reply = stub.Check(health_pb2.HealthCheckRequest(service=service), timeout=timeout)
@@ -25,9 +28,9 @@ def probe(address: str, service: str = "", timeout: float = TIMEOUT_SECONDS) -> 
     return str(health_pb2.HealthCheckResponse.ServingStatus.Name(reply.status))
 
 
-def is_serving(address: str, timeout: float = 1.0) -> bool:
+def is_serving(address: str, timeout: float = 1.0, tls: Tls | None = None) -> bool:
     """Whether the gRPC server at host:port says SERVING."""
-    return probe(address, timeout=timeout) == "SERVING"
+    return probe(address, timeout=timeout, tls=tls) == "SERVING"
 
 
 if __name__ == "__main__":

@@ -15,9 +15,11 @@ import grpc.aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from recstack.config import TlsSettings
 from recstack.errors import RecStackError, StackError
 from recstack.metrics import RPC_SECONDS
 from recstack.rpc.channel import MAX_MESSAGE_BYTES
+from recstack.rpc.credentials import server_credentials
 from recstack.rpc.workers import is_worker
 
 log = logging.getLogger("recstack.rpc")
@@ -27,6 +29,8 @@ LIVE = "live"
 
 MAX_CONNECTION_AGE_MS = 5 * 60_000
 """After this a connection is closed, once its calls are done, so that callers look names up again and find new pods."""
+
+_NO_TLS = TlsSettings()
 
 _OPTIONS: list[tuple[str, Any]] = [
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
@@ -89,10 +93,16 @@ class RunningServer:
     """A started server with its health servicer. Use `stop` to drain."""
 
     def __init__(
-        self, server: grpc.aio.Server, health_servicer: health.aio.HealthServicer, port: int, services: Sequence[str]
+        self,
+        server: grpc.aio.Server,
+        health_servicer: health.aio.HealthServicer,
+        port: int,
+        services: Sequence[str],
+        health_server: grpc.aio.Server | None = None,
     ) -> None:
         self.port = port
         self._server = server
+        self._health_server = health_server
         self._health = health_servicer
         self._services = services
 
@@ -106,17 +116,21 @@ class RunningServer:
         """Flip health to NOT_SERVING, then let in-flight calls finish for up to `drain_seconds`."""
         await self._health.enter_graceful_shutdown()
         await self._server.stop(grace=drain_seconds)
+        if self._health_server is not None:
+            await self._health_server.stop(grace=None)
 
     async def wait(self) -> None:
         """Return when the server has stopped."""
         await self._server.wait_for_termination()
 
 
-async def start_server(address: str, registrations: Sequence[Registration], *, serving: bool = True) -> RunningServer:
+async def start_server(
+    address: str, registrations: Sequence[Registration], *, serving: bool = True, tls: TlsSettings = _NO_TLS
+) -> RunningServer:
     """Start serving on `host:port` (port 0 picks a free one).
 
     `serving=False` starts with health NOT_SERVING; call `set_serving(True)` when warm.
-    Raises StackError when the port is taken.
+    Raises StackError when a port is taken, or a certificate cannot be used.
     """
     options = [
         *_OPTIONS,
@@ -131,19 +145,35 @@ async def start_server(address: str, registrations: Sequence[Registration], *, s
         registration.add(registration.servicer, server)
     names = [registration.name for registration in registrations]
     reflection.enable_server_reflection([*names, health.SERVICE_NAME, reflection.SERVICE_NAME], server)
+    port = _listen(server, address, server_credentials(tls) if tls.certificate else None)
+    health_server = _health_server(health_servicer, address, tls.health_port) if tls.health_port else None
+    await server.start()
+    if health_server is not None:
+        await health_server.start()
+    running = RunningServer(server, health_servicer, port, names, health_server)
+    await running.set_serving(serving)
+    await health_servicer.set(LIVE, health_pb2.HealthCheckResponse.SERVING)
+    log.info("serving %s on port %d", ", ".join(names), port)
+    return running
+
+
+def _listen(server: grpc.aio.Server, address: str, credentials: grpc.ServerCredentials | None = None) -> int:
+    """Bind an address and return its port; StackError when that is not possible."""
     try:
-        port = server.add_insecure_port(address)
+        return server.add_secure_port(address, credentials) if credentials else server.add_insecure_port(address)
     except RuntimeError as error:
         raise StackError(
             f"cannot listen on {address}: the port is taken or the address is not local; "
             "stop the other process, or choose another address in the settings"
         ) from error
-    await server.start()
-    running = RunningServer(server, health_servicer, port, names)
-    await running.set_serving(serving)
-    await health_servicer.set(LIVE, health_pb2.HealthCheckResponse.SERVING)
-    log.info("serving %s on port %d", ", ".join(names), port)
-    return running
+
+
+def _health_server(health_servicer: health.aio.HealthServicer, address: str, port: int) -> grpc.aio.Server:
+    """The same health without TLS, on a port with nothing else: the probes of Kubernetes speak no TLS."""
+    server = grpc.aio.server(options=[("grpc.so_reuseport", int(is_worker()))])
+    health_pb2_grpc.add_HealthServicer_to_server(health_servicer, server)
+    _listen(server, f"{address.rpartition(':')[0]}:{port}")
+    return server
 
 
 async def run_until_signal(running: RunningServer, drain_seconds: float) -> None:

@@ -1,0 +1,124 @@
+"""A channel whose certificates may be renewed while it is in use.
+
+gRPC for Python reads a channel's certificates once, so a process that runs longer than they last would be refused one
+day. This channel makes itself anew when the files have changed; calls in flight finish on the connection before.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, Self
+
+import grpc
+import grpc.aio
+
+from recstack.errors import StackError
+from recstack.rpc.credentials import Tls, channel_credentials, load_pem, read_pem
+
+log = logging.getLogger("recstack.rpc")
+
+CHECK_SECONDS = 60.0
+"""How often a call looks at the files."""
+
+_FINISH_SECONDS = 60.0
+"""What calls in flight get when certificates change."""
+
+
+class RenewedChannel(grpc.aio.Channel):
+    """An asyncio channel with TLS. `make` opens one from credentials. Raises StackError for unusable files."""
+
+    def __init__(
+        self,
+        tls: Tls,
+        make: Callable[[grpc.ChannelCredentials], grpc.aio.Channel],
+        check_seconds: float = CHECK_SECONDS,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._tls, self._make = tls, make
+        self._check_seconds, self._clock = check_seconds, clock
+        self._pem = load_pem(tls)
+        self._channel = make(channel_credentials(self._pem))
+        self._checked_at = clock()
+        self._closing: set[asyncio.Task[None]] = set()
+
+    @property
+    def current(self) -> grpc.aio.Channel:
+        """The channel with the certificates that are in the files, at most `check_seconds` old."""
+        now = self._clock()
+        if now - self._checked_at >= self._check_seconds:
+            self._checked_at = now
+            self._renew()
+        return self._channel
+
+    def _renew(self) -> None:
+        try:
+            if read_pem(self._tls) == self._pem:
+                return
+            self._pem = load_pem(self._tls)
+        except StackError as error:
+            log.warning("%s; the certificates before go on", error)
+            return
+        before, self._channel = self._channel, self._make(channel_credentials(self._pem))
+        task = asyncio.get_running_loop().create_task(before.close(_FINISH_SECONDS))
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
+        log.info("%s was renewed", self._tls.certificate or self._tls.authority)
+
+    def unary_unary(self, *args: Any, **kwargs: Any) -> Any:
+        """As of `grpc.aio.Channel`."""
+        return self._call(lambda channel: channel.unary_unary(*args, **kwargs))
+
+    def unary_stream(self, *args: Any, **kwargs: Any) -> Any:
+        """As of `grpc.aio.Channel`."""
+        return self._call(lambda channel: channel.unary_stream(*args, **kwargs))
+
+    def stream_unary(self, *args: Any, **kwargs: Any) -> Any:
+        """As of `grpc.aio.Channel`."""
+        return self._call(lambda channel: channel.stream_unary(*args, **kwargs))
+
+    def stream_stream(self, *args: Any, **kwargs: Any) -> Any:
+        """As of `grpc.aio.Channel`."""
+        return self._call(lambda channel: channel.stream_stream(*args, **kwargs))
+
+    def _call(self, callable_of: Callable[[grpc.aio.Channel], Any]) -> Callable[..., Any]:
+        """A method of a stub: the one of the current channel, made once for each."""
+        channel = self._channel
+        method = callable_of(channel)
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            nonlocal channel, method
+            if self.current is not channel:
+                channel = self._channel
+                method = callable_of(channel)
+            return method(*args, **kwargs)
+
+        return call
+
+    def get_state(self, try_to_connect: bool = False) -> grpc.ChannelConnectivity:
+        """State of the current channel."""
+        return self.current.get_state(try_to_connect)
+
+    async def wait_for_state_change(self, last_observed_state: grpc.ChannelConnectivity) -> None:
+        """Wait until the current channel has another state."""
+        await self.current.wait_for_state_change(last_observed_state)
+
+    async def channel_ready(self) -> None:
+        """Wait until the current channel is connected."""
+        await self.current.channel_ready()
+
+    async def close(self, grace: float | None = None) -> None:
+        """Close at once, or when calls in flight have finished, for up to `grace` seconds."""
+        for task in list(self._closing):
+            task.cancel()
+        await asyncio.gather(*self._closing, return_exceptions=True)
+        await self._channel.close(grace)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
