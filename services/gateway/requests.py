@@ -1,6 +1,7 @@
 """Validation: from protobuf requests to queries. Everything that a caller can get wrong is told here, by field."""
 
 import uuid
+from collections.abc import Sized
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,7 @@ from services.gateway.pipeline.deadline import Deadline
 from services.gateway.pipeline.query import Constraints, Query
 
 MAX_REQUEST_ID_BYTES = 64
+MAX_ARM_BYTES = 64
 
 
 def recommend_query(request: gateway_pb2.RecommendRequest, deadline: Deadline, limits: GatewaySettings) -> Query:
@@ -71,7 +73,11 @@ def check_item_id(field: str, item_id: int) -> None:
 
 
 def check_events(request: gateway_pb2.RecordEventsRequest) -> None:
-    """Require parallel columns of at least one event; what the columns hold is the feature store's to judge."""
+    """Require parallel columns of at least one event; what happened to which item is the feature store's to judge.
+
+    Channel masks and arms may be left out. What they say beyond their form is never refused: a gateway of another
+    release may have given them, and an event must not be lost for a statistic.
+    """
     check_user_id(request.user_id)
     check_columns(
         event_ids=request.event_ids,
@@ -80,8 +86,19 @@ def check_events(request: gateway_pb2.RecordEventsRequest) -> None:
         timestamps_ms=request.timestamps_ms,
         ratings=request.ratings,
     )
-    if not request.event_ids:
+    count = len(request.event_ids)
+    if not count:
         raise InvalidRequestError("event_ids has 0 entries; send at least one event")
+    _check_echo("channel_masks", request.channel_masks, count)
+    _check_echo("arms", request.arms, count)
+    size = max((len(arm.encode()) for arm in request.arms), default=0)
+    if size > MAX_ARM_BYTES:
+        raise InvalidRequestError(f"arms has an entry of {size} bytes; each must have at most {MAX_ARM_BYTES}")
+
+
+def _check_echo(field: str, column: Sized, count: int) -> None:
+    if len(column) not in (0, count):
+        raise InvalidRequestError(f"{field} has {len(column)} entries; it must have one per event, {count}, or none")
 
 
 def _item_ids(field: str, values: object) -> NDArray[np.int64]:

@@ -10,8 +10,8 @@ from services.gateway.pipeline.candidates import ItemColumns
 from services.gateway.pipeline.executor import Outcome
 
 
-def recommend_response(outcome: Outcome) -> gateway_pb2.RecommendResponse:
-    """The selected rows as parallel columns, with everything that the trace holds."""
+def recommend_response(outcome: Outcome, arm: str) -> gateway_pb2.RecommendResponse:
+    """The selected rows as parallel columns, with everything that the trace holds. arm: what made the answer."""
     candidates, rows, trace = outcome.candidates, outcome.selected, outcome.trace
     user = outcome.query.user
     titles, years, genres = display_columns(candidates.items, rows)
@@ -30,6 +30,7 @@ def recommend_response(outcome: Outcome) -> gateway_pb2.RecommendResponse:
         bundle_versions=trace.bundle_versions,
         profile_status=common_pb2.FeatureStatus.ValueType(user.profile_status),
         score_kind=candidates.score_kind,
+        arm=arm,
     )
 
 

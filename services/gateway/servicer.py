@@ -17,8 +17,9 @@ from recstack.api.retrieval.v1 import retrieval_pb2
 from recstack.config import GatewaySettings
 from recstack.errors import RecStackError
 from recstack.features.schema import SCHEMA
-from recstack.metrics import EVENTS, exporting
+from recstack.metrics import exporting
 from recstack.rpc.limits import check_range
+from services.gateway.arms import Arms
 from services.gateway.clients import Backend, Backends
 from services.gateway.explainer import Explainer
 from services.gateway.hydrators.item_columns import read_item_columns
@@ -27,6 +28,7 @@ from services.gateway.pipeline.candidates import ItemColumns
 from services.gateway.pipeline.deadline import Deadline
 from services.gateway.pipeline.executor import Executor
 from services.gateway.requests import (
+    MAX_ARM_BYTES,
     MAX_REQUEST_ID_BYTES,
     check_events,
     check_item_id,
@@ -35,7 +37,7 @@ from services.gateway.requests import (
     recommend_query,
 )
 from services.gateway.responses import display_columns, recommend_response
-from services.gateway.telemetry import EVENT_TYPES, record
+from services.gateway.telemetry import record, record_events
 
 log = logging.getLogger("recstack.gateway")
 
@@ -54,6 +56,7 @@ class RecommenderServicer(gateway_pb2_grpc.RecommenderServiceServicer):
         self._settings = settings
         self._reserve = settings.reserve_ms / 1000
         self._explainer = Explainer(backends, executor.pipeline, self._reserve)
+        self._arms = Arms(settings.arm)
 
     async def Recommend(self, request: gateway_pb2.RecommendRequest, context: Context) -> gateway_pb2.RecommendResponse:
         """Recommend items to a user."""
@@ -65,7 +68,7 @@ class RecommenderServicer(gateway_pb2_grpc.RecommenderServiceServicer):
             log.info("request %s was degraded: %s", query.request_id, reasons, extra=told)
         if exporting():
             asyncio.get_running_loop().call_soon(record, outcome)  # once the answer is on its way
-        return recommend_response(outcome)
+        return recommend_response(outcome, self._arms.of(outcome))
 
     async def Explain(self, request: gateway_pb2.ExplainRequest, context: Context) -> gateway_pb2.ExplainResponse:
         """Explain what Recommend does with some items."""
@@ -125,9 +128,8 @@ class RecommenderServicer(gateway_pb2_grpc.RecommenderServiceServicer):
             ),
             self._deadline(context),
         )
-        for event_type, written in zip(request.types, reply.written, strict=True):
-            if written:
-                EVENTS.labels(EVENT_TYPES[event_type]).inc()
+        if exporting():
+            asyncio.get_running_loop().call_soon(record_events, request, reply.written, self._arms)
         return gateway_pb2.RecordEventsResponse(written=reply.written)
 
     async def GetInfo(self, request: gateway_pb2.GetInfoRequest, context: Context) -> gateway_pb2.GetInfoResponse:
@@ -148,6 +150,7 @@ class RecommenderServicer(gateway_pb2_grpc.RecommenderServiceServicer):
                 "max_explained_items": self._settings.max_explained_items,
                 "max_filter_items": self._settings.max_filter_items,
                 "max_request_id_bytes": MAX_REQUEST_ID_BYTES,
+                "max_arm_bytes": MAX_ARM_BYTES,
             },
         )
         return gateway_pb2.GetInfoResponse(info=own, backends=[info for info in infos if info is not None])

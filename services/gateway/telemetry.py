@@ -1,15 +1,20 @@
-"""What the gateway tells about its recommendations: recorded once per answer, from what the answer holds anyway."""
+"""What the gateway tells about its recommendations, and about what users made of them: recorded once per answer, from
+what requests and answers hold anyway."""
 
 import time
+from collections.abc import Sequence
+from itertools import zip_longest
 
 import numpy as np
 
 from recstack import metrics
 from recstack.api.common.v1 import common_pb2
+from recstack.api.gateway.v1 import gateway_pb2
 from recstack.features.channels import CHANNELS
+from services.gateway.arms import Arms
 from services.gateway.pipeline.executor import Outcome
 
-EVENT_TYPES = metrics.label_values(common_pb2.EventType)
+_EVENT_TYPES = metrics.label_values(common_pb2.EventType)
 _STATUSES = metrics.label_values(common_pb2.FeatureStatus)
 _KINDS = metrics.label_values(common_pb2.ScoreKind)
 
@@ -35,3 +40,18 @@ def record(outcome: Outcome) -> None:
     scores = metrics.SCORES.labels(_KINDS[candidates.score_kind])
     for score in candidates.score[rows].tolist():
         scores.observe(score)
+
+
+def record_events(request: gateway_pb2.RecordEventsRequest, written: Sequence[bool], arms: Arms) -> None:
+    """Events written for the first time, by type; those that say what recommended the item also by channel and arm."""
+    columns = zip_longest(written, request.types, request.channel_masks, request.arms, fillvalue=0)
+    for first, number, mask, arm in columns:
+        if not first:
+            continue
+        event_type = _EVENT_TYPES[number]
+        metrics.EVENTS.labels(event_type).inc()
+        for bit, name in enumerate(CHANNELS):
+            if mask >> bit & 1:
+                metrics.CHANNEL_EVENTS.labels(event_type, name).inc()
+        if arm:
+            metrics.ARM_EVENTS.labels(event_type, arms.label(arm)).inc()

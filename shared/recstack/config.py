@@ -100,6 +100,11 @@ class GatewaySettings(_Section):
     fresh_k: int = Field(50, ge=0)
     cold_start_k: int = Field(20, ge=0, description="items with few interactions, by content; empty without a model")
     max_candidates: int = Field(500, ge=1, description="candidates ranked per request")
+    arm: str = Field(
+        "",
+        pattern=r"^[\w.-]{0,64}$",
+        description="name of this gateway's side of an experiment; empty: an answer's arm is its ranking bundle",
+    )
     diversity: float = Field(0.1, ge=0, le=1, description="0 = pure relevance; higher spreads genres")
     display_cache_seconds: float = Field(
         60.0,

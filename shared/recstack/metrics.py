@@ -44,6 +44,10 @@ HISTORY_AGE = Histogram(
     "recstack_history_age_seconds", "Age of a user's newest event when something is recommended.", buckets=(60, *_DAYS)
 )
 EVENTS = Counter("recstack_events", "Events recorded for the first time.", ["type"])
+CHANNEL_EVENTS = Counter(
+    "recstack_channel_events", "Those on recommended items; one counts for each of its channels.", ["type", "channel"]
+)
+ARM_EVENTS = Counter("recstack_arm_events", "Those on recommended items, by what made the answer.", ["type", "arm"])
 
 # Retrieval
 CHANNEL_SECONDS = Histogram("recstack_channel_seconds", "Compute time of a channel.", ["channel"], buckets=_SECONDS)

@@ -31,6 +31,11 @@ def recommend(**limits: object) -> gateway_pb2.RecommendRequest:
     return Recommend(user_id=1, k=1, filter=Filter(**limits))
 
 
+def click(**echo: object) -> gateway_pb2.RecordEventsRequest:
+    types = [common_pb2.EVENT_TYPE_CLICK]
+    return Events(user_id=1, event_ids=["a"], types=types, item_ids=[7], timestamps_ms=[0], ratings=[0], **echo)
+
+
 @pytest.mark.parametrize(
     ("rpc", "request_", "message"),
     [
@@ -58,6 +63,9 @@ def recommend(**limits: object) -> gateway_pb2.RecommendRequest:
         ("RecordEvents", Events(user_id=-1), "user_id is -1"),
         ("RecordEvents", Events(user_id=1), "event_ids has 0 entries; send at least one event"),
         ("RecordEvents", Events(user_id=1, event_ids=["a"], item_ids=[1, 2]), "parallel columns must have one length"),
+        ("RecordEvents", click(channel_masks=[1, 2]), "channel_masks has 2 entries; it must have one per event, 1, or"),
+        ("RecordEvents", click(arms=["a", "b"]), "arms has 2 entries; it must have one per event, 1, or none"),
+        ("RecordEvents", click(arms=["é" * 33]), "arms has an entry of 66 bytes; each must have at most 64"),
     ],
 )
 async def test_bad_requests_are_refused_by_field(stack: Stack, rpc: str, request_: object, message: str) -> None:
@@ -94,19 +102,17 @@ async def test_unknown_items_are_not_found_by_name(stack: Stack) -> None:
     assert "item 888 is not in the catalogue" in explained.value.details()
 
 
+async def test_an_event_is_not_lost_for_an_echo_that_this_gateway_has_never_given(stack: Stack) -> None:
+    """Another release may know more channels and bundles."""
+    reply = await stack.stub.RecordEvents(click(channel_masks=[2**32 - 1], arms=["x" * 64]))
+    assert list(reply.written) == [True]
+
+
 async def test_what_the_feature_store_refuses_comes_back_word_for_word(stack: Stack) -> None:
     stack.features.faults["WriteEvents"] = Fault(error=InvalidRequestError("item 77 is not in the catalogue"))
-    request = Events(
-        user_id=1,
-        event_ids=["a"],
-        types=[common_pb2.EVENT_TYPE_WATCH],
-        item_ids=[77],
-        timestamps_ms=[0],
-        ratings=[0],
-    )
 
     with pytest.raises(grpc.aio.AioRpcError) as refused:
-        await stack.stub.RecordEvents(request)
+        await stack.stub.RecordEvents(click())
 
     assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
     assert refused.value.details() == "item 77 is not in the catalogue"

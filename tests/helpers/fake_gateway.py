@@ -26,6 +26,7 @@ class FakeGateway(gateway_pb2_grpc.RecommenderServiceServicer):
         self.hold.set()
         self.cold_start = False
         self.degraded: list[str] = []
+        self.arm = VERSION
         self._known_events: set[str] = set()
 
     def Recommend(self, request: gateway_pb2.RecommendRequest, context: grpc.ServicerContext) -> Any:
@@ -51,6 +52,7 @@ class FakeGateway(gateway_pb2_grpc.RecommenderServiceServicer):
             bundle_versions={"retrieval": VERSION, "ranking": VERSION},
             profile_status=common_pb2.FEATURE_STATUS_PRESENT,
             score_kind=common_pb2.SCORE_KIND_LIKE_PROBABILITY,
+            arm=self.arm,
         )
 
     def SimilarItems(self, request: gateway_pb2.SimilarItemsRequest, context: grpc.ServicerContext) -> Any:

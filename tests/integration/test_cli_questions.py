@@ -10,7 +10,7 @@ from typer.testing import CliRunner, Result
 
 from recstack import config
 from recstack.cli.app import app
-from tests.helpers.fake_gateway import FakeGateway, running_fake_gateway
+from tests.helpers.fake_gateway import VERSION, FakeGateway, running_fake_gateway
 
 
 @pytest.fixture
@@ -60,6 +60,12 @@ def test_cold_start_and_degradation_are_marked(gateway: FakeGateway) -> None:
     assert "degraded: ranking: deadline exceeded, recall order used" in result.output
 
 
+def test_an_arm_that_is_no_bundle_is_shown(gateway: FakeGateway) -> None:
+    assert "arm" not in run(gateway, "recommend", "42").output
+    gateway.arm = "recall"
+    assert f"bundle {VERSION} · arm recall · request" in run(gateway, "recommend", "42").output
+
+
 def test_options_become_the_filter(gateway: FakeGateway) -> None:
     words = "recommend 42 --genre Comedy --genre Drama --not-genre War --min-year 1990 --max-year 1999 --allow-seen"
     assert run(gateway, *words.split()).exit_code == 0
@@ -79,6 +85,7 @@ def test_json_is_for_programs(gateway: FakeGateway) -> None:
         "genres": ["Crime", "Thriller"],
         "score": 0.75,
         "channels": ["two_tower", "popular"],
+        "arm": VERSION,
     }
     assert json.loads(run(gateway, "similar", "7", "--json").stdout)["items"][0]["item_id"] == 8
     assert json.loads(run(gateway, "explain", "42", "7", "--json").stdout)["items"][0]["position"] == 1
@@ -110,6 +117,16 @@ def test_an_event_is_sent_once(gateway: FakeGateway) -> None:
     assert "Recorded: rating of item 7 by user 42 (event mine)." in first.output
     assert "Known already, nothing changed" in again.output
     assert list(gateway.requests[0].ratings) == [5.0]
+
+
+def test_an_event_says_what_recommended_its_item(gateway: FakeGateway) -> None:
+    words = "events send 42 7 --type click --channel two-tower --channel popular --arm recall"
+    assert run(gateway, *words.split()).exit_code == 0
+    (request,) = gateway.requests
+    assert (list(request.channel_masks), list(request.arms)) == ([0b101], ["recall"])
+    wrong = run(gateway, "events", "send", "42", "7", "--channel", "twotower")
+    assert wrong.exit_code == 1
+    assert "unknown channel 'twotower'; channels are two_tower," in wrong.stderr
 
 
 @pytest.mark.parametrize("words", ["events send 42 7 --type rating", "events send 42 7 --type click --rating 5"])

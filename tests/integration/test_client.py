@@ -35,6 +35,7 @@ def test_recommendations_arrive_as_values(client: Client) -> None:
     assert answer.profile_status is FeatureStatus.PRESENT
     assert answer.score_kind is ScoreKind.LIKE_PROBABILITY
     assert answer.bundle_versions == {"retrieval": VERSION, "ranking": VERSION}
+    assert answer.arm == VERSION
     assert answer.timings[0] == recstack.StageTiming("sources/recall", 3.5)
 
 
@@ -77,6 +78,26 @@ def test_events_carry_ids_that_make_them_idempotent(gateway: FakeGateway, client
     assert list(request.types) == [common_pb2.EVENT_TYPE_RATING, common_pb2.EVENT_TYPE_CLICK]
     assert (list(request.ratings), list(request.timestamps_ms)) == ([4.5, 0.0], [0, 1_000])
     assert len(set(request.event_ids)) == 2
+
+
+def test_events_made_from_an_answer_say_what_recommended_their_item(gateway: FakeGateway, client: Client) -> None:
+    page = client.recommend(42, 2)
+    rated = page.items[1].event(EventType.RATING, rating=4.0)
+    watched_elsewhere = Event(item_id=11, type=EventType.WATCH)
+    assert client.record_events(42, [*page.impressions(), rated, watched_elsewhere]) == (True,) * 4
+    events = gateway.requests[-1]
+    assert list(events.item_ids) == [7, 9, 9, 11]
+    impression, rating = common_pb2.EVENT_TYPE_IMPRESSION, common_pb2.EVENT_TYPE_RATING
+    assert list(events.types) == [impression, impression, rating, common_pb2.EVENT_TYPE_WATCH]
+    assert list(events.channel_masks) == [0b101, 0b1010, 0b1010, 0]
+    assert list(events.arms) == [VERSION, VERSION, VERSION, ""]
+    assert list(events.ratings) == [0, 0, 4, 0]
+
+    client.record_events(42, [watched_elsewhere])
+    assert not gateway.requests[-1].channel_masks
+    assert not gateway.requests[-1].arms
+    with pytest.raises(recstack.InvalidRequestError, match="channels: unknown channel 'two-tower'; channels are"):
+        client.record_events(42, [Event(item_id=11, type=EventType.WATCH, channels=("two-tower",))])
 
 
 def test_a_retry_after_unavailable_sends_the_same_event_id(gateway: FakeGateway, client: Client) -> None:

@@ -5,6 +5,7 @@ import pytest
 from recstack.api.common.v1 import common_pb2
 from recstack.api.gateway.v1 import gateway_pb2
 from recstack.config import GatewaySettings
+from recstack.errors import OverloadedError
 from recstack.features.channels import channel_names
 from tests.helpers.gateway_stack import Fault, Stack, genres_of, running_stack
 
@@ -39,6 +40,7 @@ async def test_a_complete_answer() -> None:
     assert list(reply.degraded) == []
     assert reply.candidates == 38, "the catalogue less the two items that were seen"
     assert dict(reply.bundle_versions) == {"retrieval": "r1", "ranking": "k1"}
+    assert reply.arm == "k1", "the bundle that put it in order"
     assert reply.profile_status == common_pb2.FEATURE_STATUS_PRESENT
     assert not reply.cold_start
     assert len(reply.request_id) == 32
@@ -49,6 +51,17 @@ async def test_a_complete_answer() -> None:
     assert timings["score/ranking.queue"] == 0.25
     assert timings["score/ranking.compute"] == 0.5
     assert timings["total"] >= timings["score"]
+
+
+@pytest.mark.parametrize(("configured", "arm"), [("", "recall"), ("more-diverse", "more-diverse")])
+async def test_the_arm_of_an_answer_in_recalls_order(configured: str, arm: str) -> None:
+    """An experiment's arm keeps its answers, the degraded ones too."""
+    async with running_stack(gateway=GatewaySettings(arm=configured)) as stack:
+        stack.ranking.faults["Rank"] = Fault(error=OverloadedError("full"))
+        reply = await stack.stub.Recommend(recommend())
+
+    assert len(reply.degraded) == 1
+    assert reply.arm == arm
 
 
 async def test_diversity_reorders_but_invents_nothing() -> None:

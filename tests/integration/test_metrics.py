@@ -2,6 +2,7 @@
 
 import urllib.request
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -36,9 +37,11 @@ def ask(client: Client) -> None:
     shown = client.recommend(user_id=1, k=5)
     client.recommend(user_id=2, k=5)
     client.recommend(user_id=99_999, k=5)
-    click = Event(item_id=next(iter(shown)).item_id, type=EventType.CLICK, event_id="one")
+    click = shown.items[0].event(EventType.CLICK)
+    client.record_events(1, [*shown.impressions(), click])
     client.record_events(1, [click])
-    client.record_events(1, [click])
+    client.record_events(1, [replace(click, arm="made up", event_id="elsewhere")])
+    client.record_events(1, [Event(item_id=shown.items[1].item_id, type=EventType.WATCH)])
     with pytest.raises(InvalidRequestError):
         client.recommend(user_id=1, k=0)
 
@@ -59,7 +62,7 @@ def test_calls_are_counted_by_method_and_outcome(samples: dict[str, Samples]) ->
     gateway, ranking = samples["gateway"], samples["ranking"]
     assert gateway["recstack_rpc_seconds_count", "OK", "Recommend"] == 3
     assert gateway["recstack_rpc_seconds_count", "INVALID_ARGUMENT", "Recommend"] == 1
-    assert gateway["recstack_rpc_seconds_count", "OK", "RecordEvents"] == 2
+    assert gateway["recstack_rpc_seconds_count", "OK", "RecordEvents"] == 4
     assert ranking["recstack_rpc_seconds_count", "OK", "Rank"] >= 3
 
 
@@ -79,8 +82,26 @@ def test_the_gateway_tells_stages_channels_scores_and_users(samples: dict[str, S
 
 
 def test_an_event_counts_once(samples: dict[str, Samples]) -> None:
-    """A repeated event changes nothing, here as in the history."""
-    assert samples["gateway"]["recstack_events_total", "click"] == 1
+    """A repeated event changes nothing, here as in the history; the second click has an id of its own."""
+    gateway = samples["gateway"]
+    assert gateway["recstack_events_total", "impression"] == 5
+    assert gateway["recstack_events_total", "click"] == 2
+    assert gateway["recstack_events_total", "watch"] == 1
+
+
+def test_events_on_recommended_items_count_by_arm_and_channel(samples: dict[str, Samples]) -> None:
+    """Arms that were made up share one label; a watch that nothing recommended is of none."""
+    gateway = samples["gateway"]
+    (version,) = [key[1] for key in samples["ranking"] if key[0] == "recstack_bundle_in_use"]
+    by_arm = {key[1:]: value for key, value in gateway.items() if key[0] == "recstack_arm_events_total"}
+    assert by_arm == {(version, "impression"): 5, (version, "click"): 1, ("other", "click"): 1}
+    by_channel = {key[1:]: value for key, value in gateway.items() if key[0] == "recstack_channel_events_total"}
+    assert {kind for _, kind in by_channel} == {"impression", "click"}
+    assert sum(value for (_, kind), value in by_channel.items() if kind == "impression") >= 5
+    clicked = {channel for channel, kind in by_channel if kind == "click"}
+    assert clicked
+    assert all(by_channel[channel, "click"] == 2 for channel in clicked)
+    assert all(by_channel[channel, "impression"] >= 1 for channel in clicked)
 
 
 def test_the_backends_tell_their_part(samples: dict[str, Samples]) -> None:

@@ -11,7 +11,7 @@ import grpc.aio
 
 from recstack.api.common.v1 import common_pb2
 from recstack.api.gateway.v1 import gateway_pb2, gateway_pb2_grpc
-from tests.load.traffic import Action, Explain, RecordEvents, SimilarItems
+from tests.load.traffic import NOTHING, Action, Explain, Page, RecordEvents, SimilarItems
 
 # Neither retries nor shared connections: a failure is counted, and each channel is a connection of its own, so that
 # they spread over all processes of a gateway.
@@ -36,7 +36,7 @@ class Outcome:
     error: str = ""
     degraded: tuple[str, ...] = ()
     stages: dict[str, float] = field(default_factory=dict)
-    item_ids: tuple[int, ...] = ()
+    page: Page = NOTHING
     cold_start: bool = False
     repeated_events: int = 0
 
@@ -89,7 +89,7 @@ class Gateway:
         return Outcome(
             degraded=components(page.degraded),
             stages={timing.stage: timing.duration_ms for timing in page.timings},
-            item_ids=tuple(page.item_ids),
+            page=Page(tuple(page.item_ids), tuple(page.channel_masks), page.arm),
             cold_start=page.cold_start,
         )
 
@@ -104,6 +104,8 @@ def events_request(action: RecordEvents) -> gateway_pb2.RecordEventsRequest:
         item_ids=[event.item_id for event in events],
         timestamps_ms=[0] * len(events),
         ratings=[event.rating for event in events],
+        channel_masks=[event.channel_mask for event in events],
+        arms=[action.arm] * len(events),
     )
 
 

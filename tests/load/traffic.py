@@ -6,7 +6,7 @@ always waits for an answer before going on.
 """
 
 from collections import Counter, deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from random import Random
 
@@ -55,13 +55,25 @@ class TrafficOptions:
             raise ValueError(f"the click rate is {self.click_rate}; expected 0..1")
 
 
+@dataclass(frozen=True, slots=True)
+class Page:
+    """What an answer showed. channel_masks, arm: what recommended the items, which their events echo."""
+
+    item_ids: tuple[int, ...] = ()
+    channel_masks: tuple[int, ...] = ()
+    arm: str = ""
+
+
+NOTHING = Page()
+
+
 @dataclass(slots=True, eq=False)
 class Session:
     """One visit. pages_left: Recommends after this one. used: items whose use the stack has acknowledged."""
 
     user_id: int
     pages_left: int
-    shown: tuple[int, ...] = ()
+    shown: Page = NOTHING
     used: set[int] = field(default_factory=set)
 
 
@@ -72,6 +84,7 @@ class Event:
     event_id: str
     type: str
     item_id: int
+    channel_mask: int = 0
     rating: float = 0.0
 
 
@@ -88,6 +101,7 @@ class RecordEvents:
 
     session: Session
     events: tuple[Event, ...]
+    arm: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,21 +149,21 @@ class Traffic:
         rpc = self._random.choices(self._rpcs, self._weights)[0]
         if rpc == EVENTS and self._looking:
             session = self._looking.pop()  # the page shown last: the others take their time, or have left
-            return RecordEvents(session, self._events(session.shown))
+            return RecordEvents(session, self._events(session.shown), session.shown.arm)
         if rpc == SIMILAR and self._items:
             return SimilarItems(self._random.choice(self._items))
         if rpc == EXPLAIN and self._explainable:
             return Explain(*self._explainable.pop())
         return Recommend(self._browsing.popleft() if self._browsing else self._new_session())
 
-    def shown(self, session: Session, item_ids: Sequence[int], *, degraded: bool = False) -> None:
+    def shown(self, session: Session, page: Page, *, degraded: bool = False) -> None:
         """A page has come: the session looks at it. A degraded answer may show again what was used; it says so."""
-        session.shown = tuple(item_ids)
+        session.shown = page
         if not degraded:
-            self.counts["seen again"] += len(session.used.intersection(item_ids))
-        if item_ids:
-            self._items.append(self._random.choice(item_ids))
-            self._explainable.append((session.user_id, session.shown[:3]))
+            self.counts["seen again"] += len(session.used.intersection(page.item_ids))
+        if page.item_ids:
+            self._items.append(self._random.choice(page.item_ids))
+            self._explainable.append((session.user_id, page.item_ids[:3]))
             self._looking.append(session)
 
     def acknowledged(self, action: RecordEvents) -> None:
@@ -168,17 +182,18 @@ class Traffic:
             pages += 1
         return Session(self._population.draw(self._random), pages - 1)
 
-    def _events(self, shown: Sequence[int]) -> tuple[Event, ...]:
-        events = [self._event(IMPRESSION, item_id) for item_id in shown]
-        for position, item_id in enumerate(shown, start=1):
+    def _events(self, page: Page) -> tuple[Event, ...]:
+        shown = list(zip(page.item_ids, page.channel_masks, strict=True))
+        events = [self._event(IMPRESSION, *item) for item in shown]
+        for position, item in enumerate(shown, start=1):
             if self._random.random() < self._options.click_rate * position**-self._options.position_bias:
-                events.append(self._event(CLICK, item_id))
+                events.append(self._event(CLICK, *item))
                 if self._random.random() < WATCHES_PER_CLICK:
-                    events.append(self._event(WATCH, item_id))
+                    events.append(self._event(WATCH, *item))
                     if self._random.random() < RATINGS_PER_WATCH:
-                        events.append(self._event(RATING, item_id, float(self._random.randint(1, 5))))
+                        events.append(self._event(RATING, *item, rating=float(self._random.randint(1, 5))))
         return tuple(events)
 
-    def _event(self, kind: str, item_id: int, rating: float = 0.0) -> Event:
+    def _event(self, kind: str, item_id: int, channel_mask: int, rating: float = 0.0) -> Event:
         self._event_number += 1
-        return Event(f"{self._name}-{self._event_number}", kind, item_id, rating)
+        return Event(f"{self._name}-{self._event_number}", kind, item_id, channel_mask, rating)

@@ -120,7 +120,7 @@ class Driver:
         if outcome.error:
             return
         if isinstance(action, Recommend):
-            self._traffic.shown(action.session, outcome.item_ids, degraded=bool(outcome.degraded))
+            self._traffic.shown(action.session, outcome.page, degraded=bool(outcome.degraded))
             self._traffic.counts["cold starts"] += outcome.cold_start
         elif isinstance(action, RecordEvents):
             self._traffic.acknowledged(action)

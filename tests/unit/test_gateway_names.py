@@ -2,7 +2,7 @@
 
 import pytest
 
-from recstack.features.channels import CHANNELS, channel_name, channel_names
+from recstack.features.channels import CHANNELS, channel_mask, channel_name, channel_names
 from recstack.features.schema import GENRES, genre_ids, genre_names
 
 
@@ -17,6 +17,7 @@ def test_channels_follow_the_contract() -> None:
 )
 def test_channel_names_of_a_mask(mask: int, names: tuple[str, ...]) -> None:
     assert channel_names(mask) == names
+    assert channel_mask(names) == mask
 
 
 @pytest.mark.parametrize("channel", [0, 9, -1])
@@ -32,3 +33,9 @@ def test_genres_there_and_back() -> None:
 def test_an_unknown_genre_lists_the_known_ones() -> None:
     with pytest.raises(ValueError, match=r"unknown genre 'Commedy'; known genres are Action, .*Western"):
         genre_ids(["Drama", "Commedy"])
+
+
+@pytest.mark.parametrize("name", ["", "Popular", "channel_0", "channel_1", "channel_33", "channel_x"])
+def test_names_that_no_channel_has_make_no_mask(name: str) -> None:
+    with pytest.raises(ValueError, match="channels are two_tower,"):
+        channel_mask([name])

@@ -13,6 +13,7 @@ from tests.load.traffic import (
     Action,
     Event,
     Explain,
+    Page,
     Recommend,
     RecordEvents,
     SimilarItems,
@@ -20,14 +21,15 @@ from tests.load.traffic import (
     TrafficOptions,
 )
 
-PAGE = tuple(range(100, 120))
+ITEMS = tuple(range(100, 120))
+PAGE = Page(ITEMS, tuple(1 << item % 5 for item in ITEMS), "v1")
 
 
 def options(**changes: Any) -> TrafficOptions:
     return TrafficOptions(**{"users": (1, 50), "unknown_share": 0.0} | changes)
 
 
-def answer(traffic: Traffic, action: Action, page: tuple[int, ...] = PAGE) -> None:
+def answer(traffic: Traffic, action: Action, page: Page = PAGE) -> None:
     """What a gateway that always shows the same page would answer."""
     if isinstance(action, Recommend):
         traffic.shown(action.session, page)
@@ -64,11 +66,11 @@ def test_only_what_was_shown_is_reported_opened_or_explained() -> None:
     answer(traffic, first)
     for action in play(traffic, 500):
         if isinstance(action, SimilarItems):
-            assert action.item_id in PAGE
+            assert action.item_id in ITEMS
         elif isinstance(action, Explain):
-            assert set(action.item_ids) <= set(PAGE)
+            assert set(action.item_ids) <= set(ITEMS)
         elif isinstance(action, RecordEvents):
-            assert {event.item_id for event in action.events} <= set(PAGE)
+            assert {event.item_id for event in action.events} <= set(ITEMS)
 
 
 def test_a_session_goes_on_once_its_events_are_acknowledged_and_ends() -> None:
@@ -85,13 +87,20 @@ def test_a_session_goes_on_once_its_events_are_acknowledged_and_ends() -> None:
 def test_every_item_shown_is_an_impression_and_clicks_fall_with_position() -> None:
     events = reported(play(Traffic(options(click_rate=0.4, position_bias=1.0), "w0"), 8_000))
     kinds = {kind: Counter(event.item_id for event in events if event.type == kind) for kind in (IMPRESSION, CLICK)}
-    pages = kinds[IMPRESSION][PAGE[0]]
-    assert all(kinds[IMPRESSION][item] == pages for item in PAGE)
+    pages = kinds[IMPRESSION][ITEMS[0]]
+    assert all(kinds[IMPRESSION][item] == pages for item in ITEMS)
     for position in (1, 2, 4):
-        assert kinds[CLICK][PAGE[position - 1]] / pages == pytest.approx(0.4 / position, rel=0.1)
+        assert kinds[CLICK][ITEMS[position - 1]] / pages == pytest.approx(0.4 / position, rel=0.1)
     watches = [event for event in events if event.type == WATCH]
     assert len(watches) / sum(kinds[CLICK].values()) == pytest.approx(0.5, rel=0.1)
     assert all((1 <= event.rating <= 5) == (event.type == RATING) for event in events)
+
+
+def test_events_echo_what_recommended_their_item() -> None:
+    reports = [action for action in play(Traffic(options(), "w0"), 2000) if isinstance(action, RecordEvents)]
+    assert {report.arm for report in reports} == {"v1"}
+    channels = {event.item_id: event.channel_mask for event in reported(list(reports))}
+    assert channels == dict(zip(PAGE.item_ids, PAGE.channel_masks, strict=True))
 
 
 def test_event_ids_are_unique_and_the_seeds() -> None:
@@ -110,14 +119,14 @@ def test_what_was_used_and_comes_again_is_noticed_unless_the_answer_says_that_it
     traffic = Traffic(options(click_rate=1.0, session_pages=100.0, mix={"Recommend": 1, "RecordEvents": 1}), "w0")
     first = traffic.next()
     assert isinstance(first, Recommend)
-    traffic.shown(first.session, [7, 8])
+    traffic.shown(first.session, Page((7, 8), (1, 1)))
     report = next(action for action in iter(traffic.next, None) if isinstance(action, RecordEvents))
-    traffic.shown(first.session, [7, 9])
+    traffic.shown(first.session, Page((7, 9), (1, 1)))
     assert traffic.counts["seen again"] == 0, "the use of 7 is not acknowledged yet"
     traffic.acknowledged(report)
-    traffic.shown(first.session, [7, 9], degraded=True)
+    traffic.shown(first.session, Page((7, 9), (1, 1)), degraded=True)
     assert traffic.counts["seen again"] == 0
-    traffic.shown(first.session, [7, 9])
+    traffic.shown(first.session, Page((7, 9), (1, 1)))
     assert traffic.counts["seen again"] == 1
 
 

@@ -14,7 +14,7 @@ from recstack.cli.console import ConsoleReporter
 from recstack.cli.demo_users import Viewer, contrasting_viewers, recent_history
 from recstack.cli.tables import plain_table, print_explanations, print_recommendations, similar_table
 from recstack.client import Client
-from recstack.client.types import Event, EventType, Recommendation, RecommendationList
+from recstack.client.types import EventType, Recommendation, RecommendationList
 from recstack.config import Settings
 from recstack.errors import StackError
 from recstack.local import LocalStack, stop_on_signals, watch
@@ -87,7 +87,7 @@ class Demo:
         print_explanations(self._console, client.explain(first.user_id, [best.item_id], _K))
 
         self._step(f"User {first.user_id} watches “{best.title}” and rates it 5: the very next answer knows.")
-        client.record_events(first.user_id, [Event(item_id=best.item_id, type=EventType.RATING, rating=5.0)])
+        client.record_events(first.user_id, [best.event(EventType.RATING, rating=5.0)])
         after = client.recommend(first.user_id, _K)
         self._console.print(before_and_after(before, after))
         if best.item_id not in {item.item_id for item in after}:
@@ -96,7 +96,7 @@ class Demo:
     def _show_viewer(self, client: Client, viewer: Viewer) -> RecommendationList:
         self._step(f"Recommend to user {viewer.user_id}, who likes {viewer.genre} more than most.")
         history = plain_table("watched last", ">rating")
-        for line in recent_history(self._stack.settings.feature_store.address, viewer.user_id, 5):
+        for line in recent_history(self._stack.settings, viewer.user_id, 5):
             history.add_row(escape(line.title), f"{line.rating:g}" if line.rating else "")
         self._console.print(history)
         answer = client.recommend(viewer.user_id, _K)

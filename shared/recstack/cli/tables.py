@@ -68,7 +68,10 @@ def print_recommendations(console: Console, answer: RecommendationList, title: s
     if answer.timings:
         console.print(stage_times(answer.timings))
     version = ", ".join(sorted(set(answer.bundle_versions.values()))) or "none"
-    console.print(f"[dim]{answer.candidates} candidates · bundle {version} · request {escape(answer.request_id)}[/]")
+    arm = f" · arm {escape(answer.arm)}" if answer.arm not in ("", *answer.bundle_versions.values()) else ""
+    console.print(
+        f"[dim]{answer.candidates} candidates · bundle {version}{arm} · request {escape(answer.request_id)}[/]"
+    )
 
 
 def similar_table(answer: SimilarItems, title: str) -> Table:

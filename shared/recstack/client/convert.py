@@ -21,7 +21,8 @@ from recstack.client.types import (
     StackInfo,
     StageTiming,
 )
-from recstack.features.channels import channel_name, channel_names
+from recstack.errors import InvalidRequestError
+from recstack.features.channels import channel_mask, channel_name, channel_names
 
 
 def recommend_request(user_id: int, k: int, filter: Filter, request_id: str) -> gateway_pb2.RecommendRequest:
@@ -40,7 +41,11 @@ def explain_request(user_id: int, item_ids: Sequence[int], k: int, filter: Filte
 
 
 def events_request(user_id: int, events: Sequence[Event]) -> gateway_pb2.RecordEventsRequest:
-    """Request of RecordEvents."""
+    """Request of RecordEvents. Raises InvalidRequestError for a channel that nobody has heard of."""
+    try:
+        channel_masks = [channel_mask(event.channels) for event in events]
+    except ValueError as error:
+        raise InvalidRequestError(f"channels: {error}") from error
     return gateway_pb2.RecordEventsRequest(
         user_id=user_id,
         event_ids=[event.event_id for event in events],
@@ -48,6 +53,8 @@ def events_request(user_id: int, events: Sequence[Event]) -> gateway_pb2.RecordE
         item_ids=[event.item_id for event in events],
         timestamps_ms=[event.timestamp_ms or 0 for event in events],
         ratings=[event.rating or 0.0 for event in events],
+        channel_masks=channel_masks if any(channel_masks) else (),
+        arms=[event.arm for event in events] if any(event.arm for event in events) else (),
     )
 
 
@@ -70,7 +77,7 @@ def recommendations(reply: gateway_pb2.RecommendResponse) -> RecommendationList:
     )
     return RecommendationList(
         items=tuple(
-            Recommendation(item_id, title, year or None, genre_names(genres), score, channel_names(mask))
+            Recommendation(item_id, title, year or None, genre_names(genres), score, channel_names(mask), reply.arm)
             for item_id, title, year, genres, score, mask in columns
         ),
         request_id=reply.request_id,
@@ -83,6 +90,7 @@ def recommendations(reply: gateway_pb2.RecommendResponse) -> RecommendationList:
             common_pb2.FeatureStatus.Name(reply.profile_status).removeprefix("FEATURE_STATUS_")
         ],
         score_kind=_score_kind(reply.score_kind),
+        arm=reply.arm,
     )
 
 

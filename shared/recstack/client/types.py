@@ -53,13 +53,16 @@ class Filter:
 class Event:
     """One thing that a user did. The id is made here, so that sending the same Event again changes nothing.
 
-    rating: 1..5, for RATING events only. timestamp_ms: None means the time of receipt.
+    rating: 1..5, for RATING events only. timestamp_ms: None means the time of receipt. channels, arm: what recommended
+    the item, for click rates; `Recommendation.event` and `RecommendationList.impressions` fill them in.
     """
 
     item_id: int
     type: EventType
     rating: float | None = None
     timestamp_ms: int | None = None
+    channels: tuple[str, ...] = ()
+    arm: str = ""
     event_id: str = field(default_factory=lambda: str(uuid.uuid4()))
 
 
@@ -76,7 +79,7 @@ class Recommendation:
     """One recommended item. score: see the list's `score_kind`.
 
     year is None when unknown; title is empty when display features were unavailable. channels: where it was
-    recalled from, for example ("two_tower", "popular").
+    recalled from, for example ("two_tower", "popular"). arm: see the list's.
     """
 
     item_id: int
@@ -85,6 +88,18 @@ class Recommendation:
     genres: tuple[str, ...]
     score: float
     channels: tuple[str, ...]
+    arm: str = ""
+
+    def event(self, event_type: EventType, *, rating: float | None = None, timestamp_ms: int | None = None) -> Event:
+        """What the user did with this item, to be recorded: it says what had recommended it."""
+        return Event(
+            item_id=self.item_id,
+            type=event_type,
+            rating=rating,
+            timestamp_ms=timestamp_ms,
+            channels=self.channels,
+            arm=self.arm,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +108,7 @@ class RecommendationList:
 
     cold_start: the user had neither profile nor history. degraded: what was answered in a lesser way, empty when
     all is well. candidates: distinct items recalled. bundle_versions: by service. score_kind: what the scores are.
+    arm: what made the answer: a side of an experiment, a bundle's version, or "recall".
     """
 
     items: tuple[Recommendation, ...]
@@ -104,6 +120,11 @@ class RecommendationList:
     bundle_versions: dict[str, str]
     profile_status: FeatureStatus
     score_kind: ScoreKind
+    arm: str = ""
+
+    def impressions(self) -> tuple[Event, ...]:
+        """That these items were shown, to be recorded. Each call makes new events: to try again, send the same ones."""
+        return tuple(item.event(EventType.IMPRESSION) for item in self.items)
 
     def __iter__(self) -> Iterator[Recommendation]:
         return iter(self.items)
