@@ -13,7 +13,7 @@ from recstack.api.retrieval.v1 import retrieval_pb2_grpc
 from recstack.config import Settings
 from recstack.errors import DeadlineError, RecStackError, UnavailableError, error_kind
 from recstack.rpc.channel import aio_channel
-from recstack.rpc.credentials import Tls, caller_tls, connection_problem
+from recstack.rpc.credentials import connection_problem, tls_to
 from services.gateway.pipeline.deadline import Deadline
 
 
@@ -59,17 +59,15 @@ class Backends:
     def connect(cls, settings: Settings) -> "Backends":
         """Channels to the addresses in `settings`, over TLS where they say so. StackError for unusable certificates."""
 
-        def backend(name: str, address: str, stub: Callable[[grpc.aio.Channel], Any], tls: Tls | None) -> Backend:
-            channel = aio_channel(address, tls)
-            return Backend(name, address, channel, stub(channel))
+        def backend(section: str, stub: Callable[[grpc.aio.Channel], Any]) -> Backend:
+            address: str = getattr(settings, section).address
+            channel = aio_channel(address, tls_to(section, settings))
+            return Backend(section.replace("_", " "), address, channel, stub(channel))
 
-        features, retrieval, ranking = settings.feature_store, settings.retrieval, settings.ranking
-        tls = caller_tls(settings.tls)
-        to_ranking = None if ranking.plaintext else tls
         return cls(
-            backend("feature store", features.address, features_pb2_grpc.FeatureStoreServiceStub, tls),
-            backend("retrieval", retrieval.address, retrieval_pb2_grpc.RetrievalServiceStub, tls),
-            backend("ranking", ranking.address, ranking_pb2_grpc.RankingServiceStub, to_ranking),
+            backend("feature_store", features_pb2_grpc.FeatureStoreServiceStub),
+            backend("retrieval", retrieval_pb2_grpc.RetrievalServiceStub),
+            backend("ranking", ranking_pb2_grpc.RankingServiceStub),
         )
 
     async def aclose(self) -> None:

@@ -116,8 +116,16 @@ class RankingReplica:
 
 
 def build_application(settings: Settings, replica: type = RankingReplica) -> ray_serve.Application:
-    """The Serve application. Settings travel to the replicas as plain data. replica: made with them."""
+    """The Serve application. Settings travel to the replicas as plain data. replica: made with them.
+
+    Raises StackError where TLS is asked for: Serve's gRPC proxy has none, and must not serve without it in silence.
+    """
     ranking = settings.ranking
+    if settings.tls.certificate and not ranking.plaintext:
+        raise StackError(
+            "tls.certificate is set, but Ray Serve's gRPC proxy speaks no TLS: set ranking.plaintext and protect this "
+            "hop in another way (docs/security.md), or serve with ranking.engine plain"
+        )
     deployment: ray_serve.Deployment = ray_serve.deployment(
         name="RankingReplica",
         num_replicas=ranking.replicas,

@@ -9,7 +9,7 @@ with Client("127.0.0.1:50051") as client:
 
 __version__ = "0.1.0"
 
-from recstack.client import AsyncClient, Client
+from recstack.client import AsyncClient, Client, Tls
 from recstack.client.types import (
     ChannelEvidence,
     Event,
@@ -67,5 +67,6 @@ __all__ = [
     "StackError",
     "StackInfo",
     "StageTiming",
+    "Tls",
     "UnavailableError",
 ]

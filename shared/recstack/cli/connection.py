@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from recstack import Client
+from recstack.rpc.credentials import tls_to
 
 if TYPE_CHECKING:
     from recstack.config import Settings
@@ -26,7 +27,9 @@ def load_settings() -> "Settings":
 
 def connect(gateway: str, timeout: float) -> Client:
     """A client of the given gateway, else of the local stack that is up, else of the configured address."""
-    return Client(gateway or service_address("gateway", load_settings().gateway.address), timeout=timeout)
+    settings = load_settings()
+    address = gateway or service_address("gateway", settings.gateway.address)
+    return Client(address, timeout=timeout, tls=tls_to("gateway", settings))
 
 
 def service_address(service: str, configured: str) -> str:

@@ -7,8 +7,10 @@ import numpy as np
 
 from recstack.api.features.v1 import features_pb2
 from recstack.api.features.v1.features_pb2_grpc import FeatureStoreServiceStub
+from recstack.config import Settings
 from recstack.features.schema import GENRES, LIKED_FROM
 from recstack.rpc.channel import sync_channel
+from recstack.rpc.credentials import tls_to
 
 _MIN_LIKED, _MAX_LIKED = 20, 200
 _TIMEOUT_SECONDS = 5.0
@@ -59,9 +61,9 @@ def contrasting_viewers(bundle: Path) -> tuple[Viewer, Viewer]:
     )
 
 
-def recent_history(feature_store: str, user_id: int, count: int) -> list[HistoryLine]:
-    """The last `count` interactions of a user, newest first, read from the feature store at host:port."""
-    with sync_channel(feature_store) as channel:
+def recent_history(settings: Settings, user_id: int, count: int) -> list[HistoryLine]:
+    """The last `count` interactions of a user, newest first, read from the feature store of a stack."""
+    with sync_channel(settings.feature_store.address, tls_to("feature_store", settings)) as channel:
         stub = FeatureStoreServiceStub(channel)
         user = stub.GetUser(
             features_pb2.GetUserRequest(user_id=user_id, history_length=count), timeout=_TIMEOUT_SECONDS

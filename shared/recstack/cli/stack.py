@@ -12,9 +12,11 @@ from recstack import Client, RecStackError, ServerInfo, StackInfo
 from recstack.cli.connection import load_settings
 from recstack.cli.console import ConsoleReporter, stderr, stdout
 from recstack.cli.tables import plain_table
+from recstack.rpc.credentials import tls_to
 
 if TYPE_CHECKING:
     from recstack.local import StackState
+    from recstack.local.state import ProcessState
 
 
 class Engine(StrEnum):
@@ -98,14 +100,13 @@ def demo(
 def print_stack(console: Console, state: "StackState") -> bool:
     """Print the processes of a stack, how they are and which bundle each serves; whether all are healthy."""
     from recstack.local.processes import is_alive
-    from recstack.rpc.probe import is_serving
 
     info = _info(state.address("gateway"))
     versions = {_short_name(server): server.bundle_version for server in info.backends} if info else {}
     table = plain_table("service", "address", ">pid", "health", "bundle")
     all_healthy = True
     for process in state.processes:
-        healthy = is_alive(process.pid) if process.name == "redis" else is_serving(process.address)
+        healthy = is_alive(process.pid) if process.name == "redis" else _is_serving(process)
         all_healthy &= healthy
         health = "[green]healthy[/]" if healthy else "[red]not healthy[/]"
         bundle = versions.get(process.name, "")
@@ -120,8 +121,14 @@ def print_stack(console: Console, state: "StackState") -> bool:
     return all_healthy
 
 
+def _is_serving(process: "ProcessState") -> bool:
+    from recstack.rpc.probe import is_serving
+
+    return is_serving(process.address, tls=tls_to(process.name.replace("-", "_"), load_settings()))
+
+
 def _info(gateway: str) -> StackInfo | None:
-    with Client(gateway) as client:
+    with Client(gateway, tls=tls_to("gateway", load_settings())) as client:
         try:
             return client.info()
         except RecStackError:

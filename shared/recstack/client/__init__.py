@@ -2,5 +2,6 @@
 
 from recstack.client.aio import AsyncClient
 from recstack.client.sync import Client
+from recstack.rpc.credentials import Tls
 
-__all__ = ["AsyncClient", "Client"]
+__all__ = ["AsyncClient", "Client", "Tls"]

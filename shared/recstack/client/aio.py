@@ -13,6 +13,7 @@ from recstack.client.failures import error_of
 from recstack.client.sync import DEFAULT_ADDRESS, DEFAULT_TIMEOUT
 from recstack.client.types import Event, Explanations, Filter, RecommendationList, SimilarItems, StackInfo
 from recstack.rpc.channel import aio_channel
+from recstack.rpc.credentials import Tls
 
 Reply = TypeVar("Reply")
 
@@ -23,10 +24,12 @@ class AsyncClient:
     Make it inside the running event loop; use it as an async context manager, or await `close`.
     """
 
-    def __init__(self, address: str = DEFAULT_ADDRESS, *, timeout: float = DEFAULT_TIMEOUT) -> None:
+    def __init__(
+        self, address: str = DEFAULT_ADDRESS, *, timeout: float = DEFAULT_TIMEOUT, tls: Tls | None = None
+    ) -> None:
         self.address = address
         self.timeout = timeout
-        self._channel = aio_channel(address)
+        self._channel = aio_channel(address, tls)
         # The generated stub is typed for blocking channels; on an aio channel its methods return awaitables.
         self._stub: Any = RecommenderServiceStub(self._channel)
 

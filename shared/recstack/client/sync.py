@@ -12,6 +12,7 @@ from recstack.client import convert
 from recstack.client.failures import error_of
 from recstack.client.types import Event, Explanations, Filter, RecommendationList, SimilarItems, StackInfo
 from recstack.rpc.channel import sync_channel
+from recstack.rpc.credentials import Tls
 
 Reply = TypeVar("Reply")
 
@@ -24,6 +25,7 @@ class Client:
     """Talks to a gateway; thread-safe. Use it as a context manager, or call `close`.
 
     address: host:port of the gateway, or any gRPC target. timeout: seconds per call, unless a call says otherwise.
+    tls: how to encrypt; without it, nothing is. Its files are read once here, and again when renewed by `AsyncClient`.
     A call that found no server is retried within its time; RecordEvents is too, because each event has an id.
     Every method raises a subclass of `recstack.RecStackError`:
 
@@ -31,10 +33,12 @@ class Client:
     (no time left), UnavailableError (no server), BundleError (the server has no usable model).
     """
 
-    def __init__(self, address: str = DEFAULT_ADDRESS, *, timeout: float = DEFAULT_TIMEOUT) -> None:
+    def __init__(
+        self, address: str = DEFAULT_ADDRESS, *, timeout: float = DEFAULT_TIMEOUT, tls: Tls | None = None
+    ) -> None:
         self.address = address
         self.timeout = timeout
-        self._channel = sync_channel(address)
+        self._channel = sync_channel(address, tls)
         self._stub = RecommenderServiceStub(self._channel)
 
     def recommend(

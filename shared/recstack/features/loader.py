@@ -20,6 +20,7 @@ from recstack.api.features.v1 import features_pb2, features_pb2_grpc
 from recstack.errors import BundleError, DataError, error_kind
 from recstack.features.schema import HISTORY_RECORD, ITEM, SCHEMA, USER, FeatureSet, encode_title
 from recstack.rpc.channel import sync_channel
+from recstack.rpc.credentials import Tls
 
 if TYPE_CHECKING:  # the CLI loads features without the libraries that datasets need
     from recstack.data.dataset import Dataset
@@ -111,7 +112,10 @@ def write_feature_files(folder: Path, dataset: "Dataset", event_time_ms: int | N
 
 
 def load_bundle_features(
-    folder: Path, address: str, on_progress: Callable[[int, int], None] = lambda done, total: None
+    folder: Path,
+    address: str,
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
+    tls: Tls | None = None,
 ) -> LoadCounts:
     """Stream the feature files of the bundle in `folder` to the feature store at `address` (host:port).
 
@@ -132,7 +136,7 @@ def load_bundle_features(
                 done += len(chunk.rows.ids) + len(chunk.histories.user_ids)
                 on_progress(done, total)
 
-    with sync_channel(address) as channel:
+    with sync_channel(address, tls) as channel:
         try:
             reply = features_pb2_grpc.FeatureStoreServiceStub(channel).Load(chunks())
         except grpc.RpcError as error:

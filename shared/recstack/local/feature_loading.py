@@ -7,6 +7,7 @@ from recstack.config import Settings
 from recstack.errors import StackError, UnavailableError
 from recstack.features.loader import LoadCounts, load_bundle_features
 from recstack.local.reporter import Reporter
+from recstack.rpc.credentials import tls_to
 
 _LOADED_KEY = "recstack:local:loaded-histories"
 _DATASET_KEY = "recstack:local:dataset"
@@ -39,7 +40,8 @@ def load_features_once(settings: Settings, version: str, reporter: Reporter) -> 
 def load_features(settings: Settings, version: str, reporter: Reporter) -> LoadCounts:
     """Load the features of a bundle, whatever Redis holds; histories are merged with the stored ones."""
     bundle = _store(settings).open(version)
-    return load_bundle_features(bundle.folder, settings.feature_store.address, reporter.progress)
+    tls = tls_to("feature_store", settings)
+    return load_bundle_features(bundle.folder, settings.feature_store.address, reporter.progress, tls)
 
 
 def _require_same_dataset(stored: str, wanted: str, settings: Settings) -> None:

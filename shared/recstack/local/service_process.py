@@ -12,19 +12,26 @@ from recstack.lifeline import tied_to_parent
 from recstack.local.processes import created_at
 from recstack.local.services import Service
 from recstack.local.state import ProcessState
+from recstack.rpc.credentials import Tls
 from recstack.rpc.probe import is_serving
 
 _TAIL_LINES = 30
 
 
 class ServiceProcess:
-    """Runs `python -m MODULE` with extra environment variables; its output is appended to `log`."""
+    """Runs `python -m MODULE` with extra environment variables; its output is appended to `log`.
 
-    def __init__(self, service: Service, address: str, environment: Mapping[str, str], log: Path) -> None:
+    tls: how its health is asked for.
+    """
+
+    def __init__(
+        self, service: Service, address: str, environment: Mapping[str, str], log: Path, tls: Tls | None = None
+    ) -> None:
         self.service = service
         self.address = address
         self.log = log
         self._environment = environment
+        self._tls = tls
         self._process: subprocess.Popen[bytes] | None = None
         self._log_start = 0
         self._started = 0.0
@@ -73,7 +80,7 @@ class ServiceProcess:
         """Whether it is healthy by now; StackError, with the end of its log, when it died or takes too long."""
         if not self.alive:
             raise StackError(f"{self.service.name} {self.describe_exit()} before it was healthy\n{self.log_tail()}")
-        if is_serving(self.address):
+        if is_serving(self.address, tls=self._tls):
             return True
         limit = self.service.startup_seconds
         if time.monotonic() - self._started > limit:

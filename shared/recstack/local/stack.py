@@ -24,6 +24,7 @@ from recstack.local.service_process import ServiceProcess
 from recstack.local.services import SERVICES, Service, environment, own_metrics, with_addresses
 from recstack.local.stack_redis import StackRedis
 from recstack.local.state import StackState, StateFile
+from recstack.rpc.credentials import tls_to
 
 _POLL_SECONDS = 0.2
 _SHUTDOWN_SECONDS = 20.0  # beyond the drain: Ray takes several seconds to stop its own processes
@@ -133,7 +134,7 @@ class LocalStack:
 
     def client(self, timeout: float = 1.0) -> Client:
         """A client of this stack's gateway; the caller closes it."""
-        return Client(self._settings.gateway.address, timeout=timeout)
+        return Client(self._settings.gateway.address, timeout=timeout, tls=tls_to("gateway", self._settings))
 
     def __enter__(self) -> Self:
         self.start()
@@ -163,7 +164,8 @@ class LocalStack:
         logs = self._settings.home.resolve() / "logs"
         for number, service in enumerate(self._services):
             variables = {**shared, **own_metrics(self._settings, number), MARK_VARIABLE: self._mark_of(service)}
-            process = ServiceProcess(service, service.address(self._settings), variables, logs / f"{service.name}.log")
+            log, tls = logs / f"{service.name}.log", tls_to(service.section, self._settings)
+            process = ServiceProcess(service, service.address(self._settings), variables, log, tls)
             process.start()
             self._processes.append(process)
         self._state_file.write(self.state)

@@ -17,7 +17,7 @@ import grpc
 from recstack.errors import StackError
 
 if TYPE_CHECKING:
-    from recstack.config import TlsSettings
+    from recstack.config import Settings, TlsSettings
 
 log = logging.getLogger("recstack.rpc")
 
@@ -45,11 +45,12 @@ class Pem:
     key: bytes
 
 
-def caller_tls(settings: TlsSettings) -> Tls | None:
-    """How this process calls others: None without an authority, which means without TLS."""
-    if not settings.authority:
+def tls_to(section: str, settings: Settings) -> Tls | None:
+    """How to call the service that a section of the settings is about: None means without TLS."""
+    tls = settings.tls
+    if not tls.authority or (section == "ranking" and settings.ranking.plaintext):
         return None
-    return Tls(authority=settings.authority, certificate=settings.certificate, key=settings.key)
+    return Tls(authority=tls.authority, certificate=tls.certificate, key=tls.key)
 
 
 def read_pem(tls: Tls) -> Pem:
