@@ -147,6 +147,15 @@ class MetricsSettings(_Section):
     host: str = Field("0.0.0.0", description="address to serve metrics on")
 
 
+class TracingSettings(_Section):
+    """OpenTelemetry traces of every service."""
+
+    endpoint: str = Field(
+        "", pattern="^(https?://.+)?$", description="OTLP/gRPC collector, for example http://127.0.0.1:4317; empty: off"
+    )
+    sample_ratio: float = Field(1.0, ge=0, le=1, description="share of traces kept, of those that no caller has begun")
+
+
 class Settings(BaseSettings):
     """Everything that can be configured, validated on start; unknown keys are errors."""
 
@@ -170,6 +179,7 @@ class Settings(BaseSettings):
     bundle: BundleSettings = BundleSettings()
     ttl: TtlSettings = TtlSettings()
     metrics: MetricsSettings = MetricsSettings()
+    tracing: TracingSettings = TracingSettings()
     tls: TlsSettings = TlsSettings()
     feature_store: FeatureStoreSettings = FeatureStoreSettings()
     retrieval: RetrievalSettings = RetrievalSettings()

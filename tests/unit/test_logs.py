@@ -10,9 +10,12 @@ SCRIPT = """
 import logging
 from recstack.config import Settings
 from recstack.logs import setup_logging
+from recstack.rpc.request_id import bind_request_id, unbind_request_id
 setup_logging(Settings(log_format={format!r}))
 log = logging.getLogger("recstack.test")
-log.info("request %s was degraded", "abc", extra={{"request_id": "abc", "user_id": 7}})
+request = bind_request_id("abc")
+log.info("degraded: %s", "ranking", extra={{"user_id": 7}})
+unbind_request_id(request)
 log.debug("too small to tell")
 try:
     1 / 0
@@ -34,18 +37,20 @@ def test_json_lines_hold_message_fields_and_trace() -> None:
     assert degraded == {
         "level": "INFO",
         "logger": "recstack.test",
-        "message": "request abc was degraded",
+        "message": "degraded: ranking",
         "request_id": "abc",
         "user_id": 7,
     }
+    assert "request_id" not in failed
     assert failed["message"] == "it\nfailed"
     assert "ZeroDivisionError" in failed["exception"]
 
 
 def test_text_is_for_people() -> None:
-    """Level, place and message; the trace below."""
-    first, *rest = lines("text")
-    assert first.endswith("INFO recstack.test: request abc was degraded")
+    """Level, place, request and message; the trace below."""
+    first, second, *rest = lines("text")
+    assert first.endswith("INFO recstack.test [abc]: degraded: ranking")
+    assert second.endswith("ERROR recstack.test: it")
     assert rest[-1] == "ZeroDivisionError: division by zero"
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,10 +15,10 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from recstack.config import TlsSettings
-from recstack.errors import RecStackError, StackError
-from recstack.metrics import RPC_SECONDS
+from recstack.errors import StackError
 from recstack.rpc.channel import MAX_MESSAGE_BYTES
 from recstack.rpc.credentials import server_credentials
+from recstack.rpc.served_call import served_call
 from recstack.rpc.workers import is_worker
 
 log = logging.getLogger("recstack.rpc")
@@ -39,10 +38,7 @@ _OPTIONS: list[tuple[str, Any]] = [
 
 
 class ErrorInterceptor(grpc.aio.ServerInterceptor):
-    """Maps RecStackError to its status code; anything else to INTERNAL without details, with the trace in the log.
-
-    Counts and times every call, as this is where its outcome is known.
-    """
+    """Answers every call within `served_call`, which maps errors to statuses, counts, times and traces."""
 
     async def intercept_service(
         self,
@@ -54,25 +50,16 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
         if handler is None or handler.response_streaming:
             return handler
         method = handler_call_details.method
-        name = method.rpartition("/")[2]
         inner: Any = handler.stream_unary if handler.request_streaming else handler.unary_unary
 
         async def guarded(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
-            started, code = time.perf_counter(), "OK"
-            try:
-                return await inner(request, context)
-            except RecStackError as error:
-                code = error.code.name
-                await context.abort(error.code, str(error))
-            except (grpc.aio.AbortError, asyncio.CancelledError):
-                code = "CANCELLED"
-                raise
-            except Exception:
-                code = "INTERNAL"
-                log.exception("unexpected error in %s", method)
-                await context.abort(grpc.StatusCode.INTERNAL, f"internal error in {method}; see the server's log")
-            finally:
-                RPC_SECONDS.labels(name, code).observe(time.perf_counter() - started)
+            with served_call(method, context.invocation_metadata() or ()) as call:
+                try:
+                    return await inner(request, context)
+                except grpc.aio.AbortError:
+                    raise
+                except Exception as error:
+                    await context.abort(*call.failed(error))
 
         make = (
             grpc.stream_unary_rpc_method_handler if handler.request_streaming else grpc.unary_unary_rpc_method_handler
