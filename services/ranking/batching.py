@@ -4,6 +4,9 @@ While a batch computes, the next requests queue; the next batch takes as many of
 itself therefore sets the batch size, and a lone request waits for nobody (`wait_seconds` > 0 trades latency for
 larger batches). A batch is limited by work, not only by count, because requests differ in cost by orders of magnitude.
 The work of a batch is what padding makes of it: requests × longest candidate list × longest history.
+
+Batchers may share a compute thread. One that gives way to another takes a batch only when the other has nothing to do,
+so that a request of the other waits for one of its batches at most, however many it has.
 """
 
 import asyncio
@@ -14,7 +17,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from recstack.errors import DeadlineError, OverloadedError, UnavailableError
 
@@ -61,17 +64,27 @@ class Batcher(Generic[Q, R]):
 
     compute: returns one result per query, in order. If it raises, each request of the batch is computed alone, so
     that a request fails for its own fault only.
+    gives_way_to: a batcher whose requests go first, all of them. While it is never idle nothing is computed here.
     Use as an async context manager, or call `start` and `stop`.
     """
 
-    def __init__(self, compute: Callable[[list[Q]], Sequence[R]], limits: BatchLimits, executor: Executor) -> None:
+    def __init__(
+        self,
+        compute: Callable[[list[Q]], Sequence[R]],
+        limits: BatchLimits,
+        executor: Executor,
+        gives_way_to: "Batcher[Any, Any] | None" = None,
+    ) -> None:
         self._compute = compute
         self._limits = limits
         self._executor = executor
+        self._first = gives_way_to
         self._queue: deque[_Entry[Q, R]] = deque()
         self._in_flight: list[_Entry[Q, R]] = []
         self._arrival = asyncio.Event()
         self._full = asyncio.Event()
+        self._idle = asyncio.Event()
+        self._idle.set()
         self._worker: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -87,6 +100,7 @@ class Batcher(Generic[Q, R]):
         for entry in [*self._in_flight, *self._queue]:
             _fail(entry, UnavailableError("the server is shutting down; retry on another one"))
         self._queue.clear()
+        self._idle.set()
 
     async def __aenter__(self) -> "Batcher[Q, R]":
         await self.start()
@@ -99,6 +113,15 @@ class Batcher(Generic[Q, R]):
     def queued(self) -> int:
         """Requests that wait for a batch."""
         return len(self._queue)
+
+    @property
+    def idle(self) -> bool:
+        """Whether no request waits or is computed."""
+        return self._idle.is_set()
+
+    async def until_idle(self) -> None:
+        """Return some time after the batcher was idle; requests may have come since."""
+        await self._idle.wait()
 
     async def submit(self, query: Q, shape: tuple[int, int], seconds_left: float | None = None) -> Answer[R]:
         """Queue a request and wait for its answer. Cancelling the caller takes it out of the queue.
@@ -117,6 +140,7 @@ class Batcher(Generic[Q, R]):
         entry: _Entry[Q, R] = _Entry(query, shape, deadline, now, asyncio.get_running_loop().create_future())
         self._queue.append(entry)
         self._arrival.set()
+        self._idle.clear()
         if self._limits.wait_seconds and self._is_full():
             self._full.set()
         try:
@@ -131,10 +155,14 @@ class Batcher(Generic[Q, R]):
             await self._arrival.wait()
             if self._limits.wait_seconds and not self._is_full():
                 await self._wait_for_company()
+            while self._first is not None and not self._first.idle:
+                await self._first.until_idle()
             self._in_flight = self._cut()
             if self._in_flight:
                 await self._run(self._in_flight)
                 self._in_flight = []
+            if not self._queue:
+                self._idle.set()
 
     def _is_full(self) -> bool:
         """Whether waiting longer cannot make the next batch larger."""

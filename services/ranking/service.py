@@ -122,11 +122,12 @@ class RankingService:
             ),
             self._executor,
         )
-        # An attribution scores hundreds of histories. Piece by piece, requests for ranks get their turn in between.
+        # An attribution scores hundreds of histories. Piece by piece, requests for ranks go before what is left of it.
         self._attributions: Batcher[_Piece, list[Scores]] = Batcher(
             _score_pieces,
             BatchLimits(max_requests=1, max_pairs=ranking.max_batch_pairs, max_queued=ranking.max_queued),
             self._executor,
+            gives_way_to=self._ranks,
         )
 
     async def start(self) -> None:

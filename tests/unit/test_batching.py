@@ -109,6 +109,37 @@ async def test_a_full_queue_refuses_at_once_and_answers_those_in_it() -> None:
         assert [answer.result for answer in await asyncio.gather(first, *waiting)] == [0, 2, 4]
 
 
+async def test_one_that_gives_way_has_its_turn_when_the_other_is_idle() -> None:
+    compute, limits = Compute(), BatchLimits(max_requests=1, max_pairs=1000, max_queued=100)
+    with ThreadPoolExecutor(1) as executor:
+        async with Batcher(compute, limits, executor) as first, Batcher(compute, limits, executor, first) as second:
+            held = await hold_one(compute, second)
+            waiting = [
+                asyncio.create_task(batcher.submit(query, ONE))
+                for batcher, query in ((second, 3), (second, 4), (first, 1), (first, 2))
+            ]
+            await until(lambda: first.queued == 1)  # the other one is in line for the thread
+            compute.gate.set()
+            await asyncio.gather(held, *waiting)
+            await first.until_idle()
+    assert compute.batches == [[0], [1], [2], [3], [4]]
+
+
+async def test_a_request_that_left_does_not_keep_the_other_waiting() -> None:
+    compute, limits = Compute(), BatchLimits(max_requests=1, max_pairs=1000, max_queued=100)
+    with ThreadPoolExecutor(1) as executor:
+        async with Batcher(compute, limits, executor) as first, Batcher(compute, limits, executor, first) as second:
+            held = await hold_one(compute, first)
+            gone = asyncio.create_task(first.submit(1, ONE))
+            await until(lambda: first.queued == 1)
+            gone.cancel()
+            compute.gate.set()
+            await held
+            async with asyncio.timeout(30):
+                assert (await second.submit(2, ONE)).result == 4
+    assert compute.batches == [[0], [2]]
+
+
 async def test_an_expired_request_is_dropped_before_it_is_computed() -> None:
     compute = Compute()
     async with batcher(compute) as running:
