@@ -10,12 +10,14 @@ from recstack.config import Settings
 from recstack.errors import UnavailableError
 from recstack.metrics import export
 from recstack.rpc.server import Registration, RunningServer, run_until_signal, start_server
+from recstack.tracing import exported_traces
 from services.feature_store.bulk_loader import BulkLoader
 from services.feature_store.connection import connect, display_address
 from services.feature_store.durability import DurabilityGuard
 from services.feature_store.event_writer import EventWriter
 from services.feature_store.health_monitor import HealthMonitor
 from services.feature_store.pipelined_reads import PipelinedReads, can_pipeline
+from services.feature_store.redis_gauges import RedisGauges
 from services.feature_store.servicer import SERVICE, FeatureStoreServicer
 from services.feature_store.store import FeatureStore, epoch_ms
 
@@ -54,13 +56,14 @@ async def running(settings: Settings, clock: Callable[[], int] = epoch_ms) -> As
         server = await start_server(limits.address, [registration], serving=False, tls=settings.tls)
         monitor = HealthMonitor(redis, address, guard, server)
         await monitor.check()
-        watching = asyncio.create_task(monitor.run())
+        watching = [asyncio.create_task(monitor.run()), asyncio.create_task(RedisGauges(redis).run())]
         try:
             yield server
         finally:
-            watching.cancel()
-            with suppress(asyncio.CancelledError):
-                await watching
+            for task in watching:
+                task.cancel()
+                with suppress(asyncio.CancelledError):
+                    await task
             await server.stop(settings.drain_seconds)
     finally:
         if reads is not None:
@@ -71,5 +74,6 @@ async def running(settings: Settings, clock: Callable[[], int] = epoch_ms) -> As
 async def serve(settings: Settings) -> None:
     """Serve until SIGTERM."""
     export(settings.metrics)
-    async with running(settings) as server:
-        await run_until_signal(server, settings.drain_seconds)
+    with exported_traces(settings.tracing, "recstack.feature_store"):
+        async with running(settings) as server:
+            await run_until_signal(server, settings.drain_seconds)

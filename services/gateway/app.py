@@ -9,7 +9,9 @@ from recstack.api.common.v1 import common_pb2
 from recstack.api.gateway.v1 import gateway_pb2, gateway_pb2_grpc
 from recstack.config import GatewaySettings, Settings
 from recstack.metrics import export
+from recstack.rpc.request_id import bind_request_id
 from recstack.rpc.server import Registration, RunningServer, run_until_signal, start_server
+from recstack.tracing import exported_traces
 from services.gateway.clients import Backends
 from services.gateway.filters.already_watched import AlreadyWatched
 from services.gateway.filters.candidate_limit import CandidateLimit
@@ -43,8 +45,9 @@ SERVICE = gateway_pb2.DESCRIPTOR.services_by_name["RecommenderService"].full_nam
 async def serve(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT."""
     export(settings.metrics)
-    async with running_gateway(settings) as server:
-        await run_until_signal(server, settings.drain_seconds)
+    with exported_traces(settings.tracing, "recstack.gateway"):
+        async with running_gateway(settings) as server:
+            await run_until_signal(server, settings.drain_seconds)
 
 
 @contextlib.asynccontextmanager
@@ -127,6 +130,7 @@ async def _serve_when_ready(
 ) -> None:
     await popular_cache.retrieval_answered.wait()
     # One recommendation that nobody waits for: no caller pays for connecting and for what numpy imports on first use.
+    bind_request_id("warm-up")
     try:
         await executor.run(Query(user_id=0, k=1, request_id="warm-up", deadline=Deadline.after(deadline_ms / 1000)))
     except Exception as error:  # requests will tell their callers; the gateway must not stay NOT_SERVING for it

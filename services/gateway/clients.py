@@ -1,35 +1,46 @@
 """The three services behind the gateway: channels, stubs, and one translation of their errors."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import grpc
 import grpc.aio
 
-from recstack.api.features.v1 import features_pb2_grpc
-from recstack.api.ranking.v1 import ranking_pb2_grpc
-from recstack.api.retrieval.v1 import retrieval_pb2_grpc
+from recstack import tracing
+from recstack.api.features.v1 import features_pb2, features_pb2_grpc
+from recstack.api.ranking.v1 import ranking_pb2, ranking_pb2_grpc
+from recstack.api.retrieval.v1 import retrieval_pb2, retrieval_pb2_grpc
 from recstack.config import Settings
 from recstack.errors import DeadlineError, RecStackError, UnavailableError, error_kind
 from recstack.rpc.channel import aio_channel
 from recstack.rpc.credentials import connection_problem, tls_to
+from recstack.rpc.request_id import request_id_metadata
 from services.gateway.pipeline.deadline import Deadline
 
 
 @dataclass(frozen=True, slots=True)
 class Backend:
-    """One service: its name for people, its address, its channel (which reconnects by itself) and its stub."""
+    """One service: its name for people, its address, its channel (which reconnects by itself) and its stub.
+
+    methods: full name of each of the stub's methods, "/package.Service/Name".
+    """
 
     name: str
     address: str
     channel: grpc.aio.Channel
     stub: Any
+    methods: Mapping[Any, str]
 
     async def call(self, rpc: Callable[..., Any], request: object, deadline: Deadline) -> Any:
-        """Call `rpc` (a method of `stub`) with what is left of `deadline`; gRPC errors become RecStackErrors."""
+        """Call `rpc` (a method of `stub`) with what is left of `deadline`; gRPC errors become RecStackErrors.
+
+        The id of the request at hand goes with it, and its trace if it has one.
+        """
         try:
-            return await rpc(request, timeout=deadline.remaining())
+            with tracing.client_call(self.methods[rpc], self.address):
+                metadata = request_id_metadata() + tracing.trace_metadata()
+                return await rpc(request, timeout=deadline.remaining(), metadata=metadata)
         except grpc.aio.AioRpcError as error:
             raise self._translate(error) from error
 
@@ -59,15 +70,18 @@ class Backends:
     def connect(cls, settings: Settings) -> "Backends":
         """Channels to the addresses in `settings`, over TLS where they say so. StackError for unusable certificates."""
 
-        def backend(section: str, stub: Callable[[grpc.aio.Channel], Any]) -> Backend:
+        def backend(section: str, contract: Any, make_stub: Callable[[grpc.aio.Channel], Any]) -> Backend:
             address: str = getattr(settings, section).address
             channel = aio_channel(address, tls_to(section, settings))
-            return Backend(section.replace("_", " "), address, channel, stub(channel))
+            stub = make_stub(channel)
+            (service,) = contract.DESCRIPTOR.services_by_name.values()
+            methods = {rpc: f"/{service.full_name}/{name}" for name, rpc in vars(stub).items()}
+            return Backend(section.replace("_", " "), address, channel, stub, methods)
 
         return cls(
-            backend("feature_store", features_pb2_grpc.FeatureStoreServiceStub),
-            backend("retrieval", retrieval_pb2_grpc.RetrievalServiceStub),
-            backend("ranking", ranking_pb2_grpc.RankingServiceStub),
+            backend("feature_store", features_pb2, features_pb2_grpc.FeatureStoreServiceStub),
+            backend("retrieval", retrieval_pb2, retrieval_pb2_grpc.RetrievalServiceStub),
+            backend("ranking", ranking_pb2, ranking_pb2_grpc.RankingServiceStub),
         )
 
     async def aclose(self) -> None:

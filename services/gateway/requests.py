@@ -1,6 +1,5 @@
 """Validation: from protobuf requests to queries. Everything that a caller can get wrong is told here, by field."""
 
-import uuid
 from collections.abc import Sized
 
 import numpy as np
@@ -11,10 +10,11 @@ from recstack.config import GatewaySettings
 from recstack.errors import InvalidRequestError
 from recstack.features.schema import genre_ids
 from recstack.rpc.limits import MAX_ID, check_columns, check_count, check_range, check_user_id
+from recstack.rpc.request_id import MAX_BYTES as MAX_REQUEST_ID_BYTES
+from recstack.rpc.request_id import current_request_id
 from services.gateway.pipeline.deadline import Deadline
 from services.gateway.pipeline.query import Constraints, Query
 
-MAX_REQUEST_ID_BYTES = 64
 MAX_ARM_BYTES = 64
 
 
@@ -28,7 +28,7 @@ def recommend_query(request: gateway_pb2.RecommendRequest, deadline: Deadline, l
     return Query(
         user_id=request.user_id,
         k=request.k,
-        request_id=request.request_id or uuid.uuid4().hex,
+        request_id=request.request_id or current_request_id(),
         deadline=deadline,
         constraints=parse_filter(request.filter, limits),
     )
@@ -42,7 +42,7 @@ def explain_query(request: gateway_pb2.ExplainRequest, deadline: Deadline, limit
     return Query(
         user_id=request.user_id,
         k=request.k,
-        request_id=uuid.uuid4().hex,
+        request_id=current_request_id(),
         deadline=deadline,
         constraints=parse_filter(request.filter, limits),
         explained_item_ids=_item_ids("item_ids", request.item_ids),

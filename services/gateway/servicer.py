@@ -19,6 +19,7 @@ from recstack.errors import RecStackError
 from recstack.features.schema import SCHEMA
 from recstack.metrics import exporting
 from recstack.rpc.limits import check_range
+from recstack.rpc.request_id import bind_request_id
 from services.gateway.arms import Arms
 from services.gateway.clients import Backend, Backends
 from services.gateway.explainer import Explainer
@@ -37,7 +38,7 @@ from services.gateway.requests import (
     recommend_query,
 )
 from services.gateway.responses import display_columns, recommend_response
-from services.gateway.telemetry import record, record_events
+from services.gateway.telemetry import annotate_span, record, record_events
 
 log = logging.getLogger("recstack.gateway")
 
@@ -61,11 +62,11 @@ class RecommenderServicer(gateway_pb2_grpc.RecommenderServiceServicer):
     async def Recommend(self, request: gateway_pb2.RecommendRequest, context: Context) -> gateway_pb2.RecommendResponse:
         """Recommend items to a user."""
         query = recommend_query(request, self._deadline(context), self._settings)
+        bind_request_id(query.request_id)
         outcome = await self._executor.run(query)
+        annotate_span(outcome)
         if outcome.trace.degraded:
-            reasons = " | ".join(outcome.trace.degraded)
-            told = {"request_id": query.request_id, "user_id": query.user_id}
-            log.info("request %s was degraded: %s", query.request_id, reasons, extra=told)
+            log.info("degraded: %s", " | ".join(outcome.trace.degraded), extra={"user_id": query.user_id})
         if exporting():
             asyncio.get_running_loop().call_soon(record, outcome)  # once the answer is on its way
         return recommend_response(outcome, self._arms.of(outcome))
@@ -73,7 +74,10 @@ class RecommenderServicer(gateway_pb2_grpc.RecommenderServiceServicer):
     async def Explain(self, request: gateway_pb2.ExplainRequest, context: Context) -> gateway_pb2.ExplainResponse:
         """Explain what Recommend does with some items."""
         query = explain_query(request, self._deadline(context), self._settings)
-        return await self._explainer.explain(await self._executor.run(query))
+        outcome = await self._executor.run(query)
+        explanation = await self._explainer.explain(outcome)
+        annotate_span(outcome)
+        return explanation
 
     async def SimilarItems(
         self, request: gateway_pb2.SimilarItemsRequest, context: Context

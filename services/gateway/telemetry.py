@@ -7,7 +7,7 @@ from itertools import zip_longest
 
 import numpy as np
 
-from recstack import metrics
+from recstack import metrics, tracing
 from recstack.api.common.v1 import common_pb2
 from recstack.api.gateway.v1 import gateway_pb2
 from recstack.features.channels import CHANNELS
@@ -22,8 +22,9 @@ _KINDS = metrics.label_values(common_pb2.ScoreKind)
 def record(outcome: Outcome) -> None:
     """Stages, degradations, candidates, and what was shown to whom."""
     candidates, rows, trace, user = outcome.candidates, outcome.selected, outcome.trace, outcome.query.user
+    exemplar = tracing.exemplar()
     for stage, milliseconds in trace.timings:
-        metrics.STAGE_SECONDS.labels(stage).observe(milliseconds / 1e3)
+        metrics.STAGE_SECONDS.labels(stage).observe(milliseconds / 1e3, exemplar)
     for sentence in trace.degraded:
         metrics.DEGRADED.labels(sentence.partition(":")[0]).inc()
     metrics.CANDIDATES.observe(int(candidates.recalled.sum()))
@@ -40,6 +41,23 @@ def record(outcome: Outcome) -> None:
     scores = metrics.SCORES.labels(_KINDS[candidates.score_kind])
     for score in candidates.score[rows].tolist():
         scores.observe(score)
+
+
+def annotate_span(outcome: Outcome) -> None:
+    """What an answer is made of, in its trace if it has one."""
+    if not tracing.recording():
+        return
+    query, candidates, trace = outcome.query, outcome.candidates, outcome.trace
+    tracing.annotate(
+        {
+            "recstack.k": query.k,
+            "recstack.shown": len(outcome.selected),
+            "recstack.candidates": int(candidates.recalled.sum()),
+            "recstack.cold_start": query.user.cold,
+            "recstack.degraded": trace.degraded,
+            **{f"recstack.bundle.{service}": version for service, version in trace.bundle_versions.items()},
+        }
+    )
 
 
 def record_events(request: gateway_pb2.RecordEventsRequest, written: Sequence[bool], arms: Arms) -> None:

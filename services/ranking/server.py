@@ -11,6 +11,7 @@ from recstack.bundle import Bundle
 from recstack.config import Settings
 from recstack.metrics import export
 from recstack.rpc.server import Registration, RunningServer, run_until_signal, start_server
+from recstack.tracing import exported_traces
 from services.ranking.service import BundleScorer, RankingService
 
 SERVICE_NAME = ranking_pb2.DESCRIPTOR.services_by_name["RankingService"].full_name
@@ -61,5 +62,6 @@ async def running_service(
 async def serve_until_signal(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT."""
     export(settings.metrics)
-    async with running_service(settings) as running:
-        await run_until_signal(running, settings.drain_seconds)
+    with exported_traces(settings.tracing, "recstack.ranking"):
+        async with running_service(settings) as running:
+            await run_until_signal(running, settings.drain_seconds)

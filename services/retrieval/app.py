@@ -14,6 +14,7 @@ from recstack.config import Settings
 from recstack.metrics import export
 from recstack.models.devices import resolve_device
 from recstack.rpc.server import Registration, RunningServer, run_until_signal, start_server
+from recstack.tracing import exported_traces
 from services.retrieval.engine import RetrievalEngine
 from services.retrieval.servicer import RetrievalServicer
 
@@ -58,5 +59,6 @@ async def running_service(settings: Settings) -> AsyncIterator[RunningServer]:
 async def serve(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT."""
     export(settings.metrics)
-    async with running_service(settings) as running:
-        await run_until_signal(running, settings.drain_seconds)
+    with exported_traces(settings.tracing, "recstack.retrieval"):
+        async with running_service(settings) as running:
+            await run_until_signal(running, settings.drain_seconds)

@@ -16,6 +16,7 @@ from recstack.rpc.channel import aio_channel
 from recstack.rpc.request_id import (
     HEADER,
     MAX_BYTES,
+    accepted_request_id,
     bind_request_id,
     current_request_id,
     request_id_metadata,
@@ -93,7 +94,7 @@ async def test_a_failure_is_logged_with_the_callers_id(stub: Any, lines: Any) ->
 
 async def test_requests_side_by_side_keep_apart(stub: Any, lines: Any) -> None:
     """All three wait for each other before they log; an id too long is replaced, a missing one made up."""
-    await asyncio.gather(call(stub, 101, "a"), call(stub, 102, "b" * (MAX_BYTES + 1)), call(stub, 103))
+    await asyncio.gather(call(stub, 101, "a"), call(stub, 102, "b" * (3 * MAX_BYTES + 1)), call(stub, 103))
     ids = {line.rpartition(" ")[2]: line.partition("[")[2].partition("]")[0] for line in lines()}
     assert ids.keys() == {"101", "102", "103"}
     assert ids["101"] == "a"
@@ -108,6 +109,8 @@ def test_an_id_fits_a_line_and_metadata() -> None:
     try:
         assert current_request_id() == "n%C3%A9%0AFAKE LINE"
         assert request_id_metadata() == ((HEADER, "n%C3%A9%0AFAKE LINE"),)
+        bind_request_id("é" * (MAX_BYTES // 2))
+        assert accepted_request_id(request_id_metadata()) == current_request_id()
     finally:
         unbind_request_id(token)
     assert current_request_id() == ""

@@ -4,6 +4,7 @@ Knows stages, deadlines and columns; knows nothing of gRPC, of protobuf messages
 """
 
 import asyncio
+import time
 from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -49,25 +50,26 @@ class Executor:
     async def run(self, query: Query) -> Outcome:
         """Answer `query`. Raises RecStackError when a required component, or a component and its fallback, failed."""
         trace = Trace()
-        with trace.timed("total"):
-            with trace.timed("hydrate"):
-                query = await self._hydrate(query, trace)
-            with trace.timed("sources"):
-                lists = await self._recall(query, trace)
-            with trace.timed("merge"):
-                candidates = merge(lists, query.explained_item_ids)
-            with trace.timed("constraints"):
-                candidates = await self._hydrate_constraints(query, candidates, trace)
-            with trace.timed("filters"):
-                candidates = self._filter(query, candidates, trace)
-            with trace.timed("score"):
-                candidates = await self._score(query, candidates, trace)
-            pool = candidates.best_first()[: self.pipeline.selector.pool_size(query)]
-            with trace.timed("display"):
-                rows = self._with_explained(query, candidates, pool)
-                candidates = await self._read(self.pipeline.display_hydrator, "display", query, candidates, rows, trace)
-            with trace.timed("select"):
-                selected = self._select(query, candidates, pool, trace)
+        started = time.perf_counter()
+        with trace.timed("hydrate"):
+            query = await self._hydrate(query, trace)
+        with trace.timed("sources"):
+            lists = await self._recall(query, trace)
+        with trace.timed("merge"):
+            candidates = merge(lists, query.explained_item_ids)
+        with trace.timed("constraints"):
+            candidates = await self._hydrate_constraints(query, candidates, trace)
+        with trace.timed("filters"):
+            candidates = self._filter(query, candidates, trace)
+        with trace.timed("score"):
+            candidates = await self._score(query, candidates, trace)
+        pool = candidates.best_first()[: self.pipeline.selector.pool_size(query)]
+        with trace.timed("display"):
+            rows = self._with_explained(query, candidates, pool)
+            candidates = await self._read(self.pipeline.display_hydrator, "display", query, candidates, rows, trace)
+        with trace.timed("select"):
+            selected = self._select(query, candidates, pool, trace)
+        trace.add_timing("total", (time.perf_counter() - started) * 1000)
         return Outcome(query, candidates, selected, trace)
 
     async def _hydrate(self, query: Query, trace: Trace) -> Query:

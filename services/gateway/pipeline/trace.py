@@ -1,7 +1,11 @@
 """What happened while one request was answered: timings, degradations, bundle versions."""
 
 import time
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from types import TracebackType
+
+from recstack import tracing
 
 
 @dataclass(slots=True)
@@ -11,11 +15,13 @@ class Trace:
     timings: (stage or "stage/component", milliseconds), in order of completion.
     degraded: sentences for people, for example "ranking: deadline exceeded after 200 ms; recall order used".
     bundle_versions: version in use, by service.
+    as_spans: whether what is timed is exported as spans, too.
     """
 
     timings: list[tuple[str, float]] = field(default_factory=list)
     degraded: list[str] = field(default_factory=list)
     bundle_versions: dict[str, str] = field(default_factory=dict)
+    as_spans: bool = field(default_factory=tracing.recording)
 
     def timed(self, name: str) -> "_Timer":
         """Record the wall time of a block, also when it raises."""
@@ -33,14 +39,21 @@ class Trace:
 class _Timer:
     """A class and not a generator: a request has twenty of them."""
 
-    __slots__ = ("_name", "_started", "_trace")
+    __slots__ = ("_name", "_span", "_started", "_trace")
 
     def __init__(self, trace: Trace, name: str) -> None:
         self._trace = trace
         self._name = name
+        self._span: AbstractContextManager[None] | None = tracing.span(name) if trace.as_spans else None
 
     def __enter__(self) -> None:
+        if self._span is not None:
+            self._span.__enter__()
         self._started = time.perf_counter()
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
         self._trace.add_timing(self._name, (time.perf_counter() - self._started) * 1000)
+        if self._span is not None:
+            self._span.__exit__(kind, error, traceback)

@@ -14,7 +14,10 @@ HEADER = "x-request-id"
 """Name in the metadata of a gRPC call."""
 
 MAX_BYTES = 64
-"""A longer id in the metadata is not taken over."""
+"""Of an id that a caller gives."""
+
+_MAX_PRINTABLE = 3 * MAX_BYTES
+"""Of one in the metadata, where each byte may be percent-encoded; a longer one is not taken over."""
 
 _current = contextvars.ContextVar("request_id", default="")
 
@@ -41,7 +44,7 @@ def unbind_request_id(token: contextvars.Token[str]) -> None:
 def accepted_request_id(metadata: Iterable[tuple[str, Any]]) -> str:
     """The id that came with a call, or a new one."""
     for key, value in metadata:
-        if key == HEADER and value and len(value) <= MAX_BYTES:
+        if key == HEADER and value and len(value) <= _MAX_PRINTABLE:
             return str(value)
     return uuid.uuid4().hex
 
