@@ -17,7 +17,6 @@ from services.feature_store.durability import DurabilityGuard
 from services.feature_store.event_writer import EventWriter
 from services.feature_store.health_monitor import HealthMonitor
 from services.feature_store.pipelined_reads import PipelinedReads, can_pipeline
-from services.feature_store.redis_gauges import RedisGauges
 from services.feature_store.servicer import SERVICE, FeatureStoreServicer
 from services.feature_store.store import FeatureStore, epoch_ms
 
@@ -56,14 +55,13 @@ async def running(settings: Settings, clock: Callable[[], int] = epoch_ms) -> As
         server = await start_server(limits.address, [registration], serving=False, tls=settings.tls)
         monitor = HealthMonitor(redis, address, guard, server)
         await monitor.check()
-        watching = [asyncio.create_task(monitor.run()), asyncio.create_task(RedisGauges(redis).run())]
+        watching = asyncio.create_task(monitor.run())
         try:
             yield server
         finally:
-            for task in watching:
-                task.cancel()
-                with suppress(asyncio.CancelledError):
-                    await task
+            watching.cancel()
+            with suppress(asyncio.CancelledError):
+                await watching
             await server.stop(settings.drain_seconds)
     finally:
         if reads is not None:
