@@ -17,7 +17,7 @@ READY := $(VENV)/.ready
 STUBS := $(VENV)/.stubs
 PROTOS := $(shell find protos -name '*.proto')
 
-.PHONY: help setup peers protos demo up down train evaluate quality bench bench-stream load test lint types proto-lint images k8s-validate lock format check clean
+.PHONY: help setup peers protos demo up down train evaluate quality bench bench-stream load test lint types proto-lint images images-test k8s-validate lock format check clean
 
 help: ## Show this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | expand -t 14
@@ -90,8 +90,11 @@ lint: setup ## Check style and imports
 types: setup ## Check types: mypy --strict on shared
 	$(BIN)/mypy
 
-images: ## Build all container images with docker or podman, whichever is there (BASE=, TORCH_INDEX=, TAG=)
+images: ## Build all container images with docker or podman, whichever is there (IMAGES=, BASE=, TORCH_INDEX=, TAG=)
 	docker/build $(IMAGES)
+
+images-test: images setup ## The same, then bring the composed stack up and ask it (needs a Docker daemon with compose)
+	IMAGES_TAG=$(or $(TAG),dev) $(BIN)/pytest tests/integration/test_images.py
 
 k8s-validate: setup ## Build every kustomize combination and check it against the schemas (CRDS=folder for custom kinds)
 	$(BIN)/python k8s/validate.py $(if $(CRDS),--crds $(CRDS))
