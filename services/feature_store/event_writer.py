@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from recstack import tracing
 from recstack.api.common.v1 import common_pb2
 from recstack.errors import NotFoundError
 from services.feature_store import keys
@@ -82,7 +83,7 @@ class EventWriter:
                 is_interaction,
                 record.tobytes(),
             ]
-        with redis_errors(self._address):
+        with redis_errors(self._address), tracing.redis_call("EVALSHA", self._address):
             history_length, *flags = await self._script(keys=script_keys, args=arguments)
         written = np.empty(len(order), bool)
         written[order] = np.array(flags, bool)

@@ -8,6 +8,7 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 
+from recstack import tracing
 from recstack.api.common.v1 import common_pb2
 from recstack.features.codec import DecodedRows, RowCodec
 from recstack.features.schema import HISTORY_RECORD, ITEM, SCHEMA, USER
@@ -125,5 +126,5 @@ class FeatureStore:
         return counts
 
     async def _mget(self, names: list[bytes]) -> list[bytes | None]:
-        with redis_errors(self._address):
+        with redis_errors(self._address), tracing.redis_call("MGET", self._address):
             return await self._reads.mget(names)

@@ -9,16 +9,14 @@ import logging
 import math
 import shutil
 import signal
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import grpc
 import psutil
 import ray
-from grpc_health.v1 import health_pb2
+from grpc_health.v1 import health, health_pb2
 from ray import serve as ray_serve
 from ray.serve.config import HTTPOptions, gRPCOptions
 from ray.serve.grpc_util import RayServegRPCContext
@@ -26,10 +24,12 @@ from ray.serve.schema import LoggingConfig
 
 from recstack.api.ranking.v1 import ranking_pb2
 from recstack.config import Settings, load_settings
-from recstack.errors import NotFoundError, RecStackError, StackError
+from recstack.errors import NotFoundError, StackError
 from recstack.logs import setup_logging
-from recstack.metrics import RPC_SECONDS, export
+from recstack.metrics import export
+from recstack.rpc.served_call import served_call
 from recstack.rpc.server import LIVE
+from recstack.tracing import start_tracing, stop_tracing
 from services.ranking.ray_environment import free_ports, split_address
 
 log = logging.getLogger("recstack.ranking")
@@ -46,24 +46,16 @@ REPLICAS_ON_A_MACHINE = 32  # each takes the next free port for its metrics
 
 
 @contextmanager
-def _reported(context: RayServegRPCContext, method: str) -> Iterator[None]:
+def _answered(context: RayServegRPCContext, method: str) -> Iterator[None]:
     """Give the caller the error's own status: a bare exception would reach it as INTERNAL with a stack trace."""
-    started, code = time.perf_counter(), "OK"
-    try:
-        yield
-    except RecStackError as error:
-        code = error.code.name
-        context.set_code(error.code)
-        context.set_details(str(error))
-        raise
-    except Exception:
-        code = "INTERNAL"
-        log.exception("unexpected error in %s", method)
-        context.set_code(grpc.StatusCode.INTERNAL)
-        context.set_details(f"internal error in {method}; see the server's log")
-        raise
-    finally:
-        RPC_SECONDS.labels(method, code).observe(time.perf_counter() - started)
+    with served_call(method, context.invocation_metadata()) as call:
+        try:
+            yield
+        except Exception as error:
+            code, message = call.failed(error)
+            context.set_code(code)
+            context.set_details(message)
+            raise
 
 
 class RankingReplica:
@@ -76,6 +68,7 @@ class RankingReplica:
         parsed = Settings(**settings)
         setup_logging(parsed)
         export(parsed.metrics, REPLICAS_ON_A_MACHINE)
+        start_tracing(parsed.tracing, "recstack.ranking")
         self._service = RankingService(parsed)
         await self._service.start()
 
@@ -83,28 +76,28 @@ class RankingReplica:
         self, request: ranking_pb2.RankRequest, grpc_context: RayServegRPCContext
     ) -> ranking_pb2.RankResponse:
         """See ranking.proto. The caller's deadline comes in `budget_ms`: Serve does not pass the gRPC one on."""
-        with _reported(grpc_context, "Rank"):
+        with _answered(grpc_context, f"/{SERVICE_NAME}/Rank"):
             return await self._service.rank(request)
 
     async def Attribute(
         self, request: ranking_pb2.AttributeRequest, grpc_context: RayServegRPCContext
     ) -> ranking_pb2.AttributeResponse:
         """See ranking.proto."""
-        with _reported(grpc_context, "Attribute"):
+        with _answered(grpc_context, f"/{SERVICE_NAME}/Attribute"):
             return await self._service.attribute(request)
 
     async def GetInfo(
         self, request: ranking_pb2.GetInfoRequest, grpc_context: RayServegRPCContext
     ) -> ranking_pb2.GetInfoResponse:
         """See ranking.proto."""
-        with _reported(grpc_context, "GetInfo"):
+        with _answered(grpc_context, f"/{SERVICE_NAME}/GetInfo"):
             return self._service.get_info()
 
     async def Check(
         self, request: health_pb2.HealthCheckRequest, grpc_context: RayServegRPCContext
     ) -> health_pb2.HealthCheckResponse:
         """grpc.health.v1: SERVING once a bundle is warm; for `live`, always."""
-        with _reported(grpc_context, "Check"):
+        with _answered(grpc_context, f"/{health.SERVICE_NAME}/Check"):
             if request.service not in ("", SERVICE_NAME, LIVE):
                 raise NotFoundError(f"no service {request.service!r} here; ask for '', {LIVE} or {SERVICE_NAME}")
             status = health_pb2.HealthCheckResponse
@@ -113,6 +106,7 @@ class RankingReplica:
 
     async def __del__(self) -> None:
         await self._service.stop()
+        await asyncio.to_thread(stop_tracing)
 
 
 def build_application(settings: Settings, replica: type = RankingReplica) -> ray_serve.Application:

@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 import recstack
+from recstack import tracing
 from recstack.api.common.v1.common_pb2 import (
     SCORE_KIND_LIKE_PROBABILITY,
     SCORE_KIND_RATING,
@@ -32,7 +33,7 @@ from recstack.config import RankingSettings, Settings
 from recstack.features.schema import SCHEMA
 from recstack.metrics import BATCH_REQUESTS, COMPUTE_SECONDS, QUEUE_SECONDS
 from recstack.models.ranker import Prediction
-from services.ranking.batching import Batcher, BatchLimits
+from services.ranking.batching import Answer, Batcher, BatchLimits
 from services.ranking.queries import read_query
 from services.ranking.scorer import Attribution, RankQuery, Scorer
 
@@ -163,6 +164,8 @@ class RankingService:
         QUEUE_SECONDS.observe(answer.queue_ms / 1e3)
         COMPUTE_SECONDS.observe(answer.compute_ms / 1e3)
         BATCH_REQUESTS.observe(answer.batch_size)
+        if tracing.recording():
+            _annotate_span(query, answer)
         return RankResponse(
             scores=answer.result.scores.tolist(),
             bundle_version=answer.result.bundle_version,
@@ -221,6 +224,20 @@ class RankingService:
             _Ranked(row, kind, scorer.unknown_items(query.item_ids), version)
             for query, row in zip(queries, scorer.score(queries), strict=True)
         ]
+
+
+def _annotate_span(query: RankQuery, answer: Answer[_Ranked]) -> None:
+    tracing.annotate(
+        {
+            "recstack.candidates": len(query.item_ids),
+            "recstack.history": len(query.history),
+            "recstack.unknown_items": answer.result.unknown_items,
+            "recstack.queue_ms": answer.queue_ms,
+            "recstack.compute_ms": answer.compute_ms,
+            "recstack.batch_requests": answer.batch_size,
+            "recstack.bundle.ranking": answer.result.bundle_version,
+        }
+    )
 
 
 def _score_pieces(pieces: Sequence[_Piece]) -> list[list[Scores]]:

@@ -1,14 +1,16 @@
 """The RetrievalService of `recstack.api.retrieval.v1`: check, ask the engine, answer."""
 
 import asyncio
+import contextvars
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from typing import TypeVar
 
 import grpc.aio
 
 import recstack
+from recstack import tracing
 from recstack.api.common.v1.common_pb2 import ServerInfo
 from recstack.api.retrieval.v1 import retrieval_pb2 as pb
 from recstack.api.retrieval.v1 import retrieval_pb2_grpc
@@ -64,6 +66,8 @@ class RetrievalServicer(retrieval_pb2_grpc.RetrievalServiceServicer):
             CHANNEL_SECONDS.labels(name).observe(result.compute_ms / 1e3)
             if result.error:
                 CHANNEL_ERRORS.labels(name).inc()
+        if tracing.recording():
+            _annotate_span(results, engine.version)
         return pb.RetrieveResponse(
             results=results,
             bundle_version=engine.version,
@@ -108,5 +112,14 @@ class RetrievalServicer(retrieval_pb2_grpc.RetrievalServiceServicer):
         # A hop to a thread and back costs about as much as a whole exact search over a small catalogue, and the
         # interpreter lock lets few of the small steps overlap; ten looks into lists would hold up the loop.
         if engine.large:
-            return await asyncio.get_running_loop().run_in_executor(self._executor, work)
+            context = contextvars.copy_context()  # what is logged there belongs to this request
+            return await asyncio.get_running_loop().run_in_executor(self._executor, context.run, work)
         return work()
+
+
+def _annotate_span(results: Sequence[pb.ChannelResult], version: str) -> None:
+    """One event per channel, at the end: they ran one after another."""
+    tracing.annotate({"recstack.bundle.retrieval": version})
+    for result in results:
+        told = {"items": len(result.item_ids), "compute_ms": result.compute_ms, "error": result.error}
+        tracing.event(channel_name(result.channel), {f"recstack.channel.{name}": value for name, value in told.items()})

@@ -9,7 +9,8 @@ import pytest
 
 from recstack.config import BundleSettings, RankingSettings, Settings
 from recstack.errors import OverloadedError, RecStackError, StackError
-from services.ranking.serve_app import _reported, build, build_application
+from recstack.rpc.request_id import HEADER
+from services.ranking.serve_app import _answered, build, build_application
 
 
 class RecordingContext:
@@ -18,6 +19,9 @@ class RecordingContext:
     def __init__(self) -> None:
         self.code: grpc.StatusCode | None = None
         self.details: str | None = None
+
+    def invocation_metadata(self) -> list[tuple[str, str]]:
+        return [(HEADER, "of-one")]
 
     def set_code(self, code: grpc.StatusCode) -> None:
         self.code = code
@@ -31,7 +35,11 @@ class RecordingContext:
     [
         (OverloadedError("9 requests are waiting"), grpc.StatusCode.RESOURCE_EXHAUSTED, "9 requests are waiting"),
         (RecStackError("told on purpose"), grpc.StatusCode.INTERNAL, "told on purpose"),
-        (ValueError("a secret"), grpc.StatusCode.INTERNAL, "internal error in Rank; see the server's log"),
+        (
+            ValueError("a secret"),
+            grpc.StatusCode.INTERNAL,
+            "internal error in /ranking/Rank; see the server's log for request of-one",
+        ),
         (asyncio.CancelledError(), None, None),
     ],
 )
@@ -39,7 +47,7 @@ def test_callers_see_the_status_of_an_error_and_no_internals(
     error: BaseException, code: grpc.StatusCode | None, details: str | None
 ) -> None:
     context: Any = RecordingContext()
-    with pytest.raises(type(error)), _reported(context, "Rank"):
+    with pytest.raises(type(error)), _answered(context, "/ranking/Rank"):
         raise error
     assert (context.code, context.details) == (code, details)
 
