@@ -11,8 +11,10 @@ from recstack.rpc.renewed_channel import RenewedChannel
 
 MAX_MESSAGE_BYTES = 64 * 1024 * 1024
 
-# Retries live in gRPC itself: only UNAVAILABLE (nothing was done), and only while at least half of recent calls
-# succeed (retryThrottling is the retry budget), so that retries cannot multiply an outage.
+# Retries live in gRPC itself. UNAVAILABLE: nothing was done. CANCELLED: a server that ends gives it to the calls that it
+# had received and not yet taken up (grpc#41785); what a caller cancels is not tried again. All our calls may be repeated.
+# retryThrottling is the budget: 200 failures in a row and no call is tried again before others succeed, so that retries
+# cannot multiply an outage. It must hold all calls that are in flight when the one address that is known goes away.
 SERVICE_CONFIG = {
     "loadBalancingConfig": [{"round_robin": {}}],
     "methodConfig": [
@@ -23,11 +25,11 @@ SERVICE_CONFIG = {
                 "initialBackoff": "0.02s",
                 "maxBackoff": "0.5s",
                 "backoffMultiplier": 3,
-                "retryableStatusCodes": ["UNAVAILABLE"],
+                "retryableStatusCodes": ["UNAVAILABLE", "CANCELLED"],
             },
         }
     ],
-    "retryThrottling": {"maxTokens": 20, "tokenRatio": 0.2},
+    "retryThrottling": {"maxTokens": 400, "tokenRatio": 0.2},
 }
 
 OPTIONS: list[tuple[str, Any]] = [
