@@ -123,3 +123,25 @@ def test_cold_start_brings_the_cold_items_however_few(cold: int) -> None:
     expected = (vectors_IE[1 : cold + 1] @ state.vectors_BE[0] + state.offset_B[0]).detach().numpy()
     assert recalled.rows.tolist() == np.argsort(-expected, kind="stable")[:5].tolist()
     np.testing.assert_allclose(recalled.scores, np.sort(expected)[::-1][:5], rtol=1e-5)
+
+
+@pytest.mark.parametrize("k", [3, 8, 20])
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.6, 1.0])
+def test_a_large_cold_start_brings_what_comparing_with_each_item_brings(
+    k: int, share: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether the best that are remembered of the profile suffice, a filter leaves few of them, or few items at all."""
+    items, profile = 60, np.array([1, 3, 5, 2])
+    model, random = random_content_model(items), np.random.default_rng(0)
+    width = model.encode_profiles(torch.from_numpy(profile).unsqueeze(0)).vectors_BE.shape[1]
+    vectors_IE = torch.from_numpy(random.standard_normal((items + 1, width), np.float32))
+    channel = ColdStartChannel(model, vectors_IE, random.integers(0, 20, items), 10, torch.device("cpu"))
+    query = RecallQuery(profile, np.empty(0, np.int64), np.empty(0, np.float32))
+    masks = [random.random(items) < share for _ in range(20)]
+    expected = [channel.recall(query, k, allowed) for allowed in masks]
+    monkeypatch.setattr("services.retrieval.channels.cold_start.FEW_ITEMS", 4)
+    monkeypatch.setattr("services.retrieval.channels.cold_start.HEAD", 8)
+    for allowed, compared in zip(masks, expected, strict=True):
+        recalled = channel.recall(query, k, allowed)
+        assert recalled.rows.tolist() == compared.rows.tolist()
+        np.testing.assert_allclose(recalled.scores, compared.scores, rtol=1e-6)
