@@ -27,12 +27,15 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from recstack.api.ranking.v1 import ranking_pb2, ranking_pb2_grpc
 from recstack.bundle import BundleStore
 from recstack.rpc.channel import sync_channel
+from recstack.rpc.request_id import HEADER
+from tests.helpers.collector import Collector, running_collector
 from tests.helpers.ranking_bundles import offline_scores, publish_bundle, rank_request
 
 ROOT = Path(__file__).parents[2]
 SERVICE_NAME = "recstack.api.ranking.v1.RankingService"
 START_SECONDS = 120.0
 STOP_SECONDS = 60.0
+TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,7 @@ class Stack:
     store: BundleStore
     version: str
     log: Path
+    collector: Collector
 
     @property
     def ranking(self) -> ranking_pb2_grpc.RankingServiceStub:
@@ -66,22 +70,24 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         "HOME": str(folder / "user"),
         "RECSTACK_HOME": str(folder / "home"),
         "RECSTACK_BUNDLE__POLL_SECONDS": "0.1",
-        "RECSTACK_DRAIN_SECONDS": "1",
+        "RECSTACK_DRAIN_SECONDS": "10",  # a bound: what has drained does not wait
         "RECSTACK_RANKING__ENGINE": "ray",
         "RECSTACK_RANKING__ADDRESS": address,
         "RECSTACK_RANKING__MAX_CANDIDATES": "50",
+        "OTEL_BSP_SCHEDULE_DELAY": "3600000",  # so that spans come only if a replica sends them before it ends
     }
     log = folder / "log"
-    with log.open("wb") as output:
+    with running_collector() as collector, log.open("wb") as output:
+        environment["RECSTACK_TRACING__ENDPOINT"] = collector.endpoint
         command = [sys.executable, "-m", "services.ranking"]
         process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=output, stderr=output)
-    try:
-        with sync_channel(address) as channel:
-            running = Stack(process, channel, store, version, log)
-            wait_until_serving(running)
-            yield running
-    finally:
-        kill(process)
+        try:
+            with sync_channel(address) as channel:
+                running = Stack(process, channel, store, version, log, collector)
+                wait_until_serving(running)
+                yield running
+        finally:
+            kill(process)
 
 
 def kill(process: subprocess.Popen[bytes]) -> None:
@@ -200,7 +206,7 @@ def test_replica_and_proxy_run_at_normal_priority(stack: Stack) -> None:
     assert {member.nice() for member in serving} == {0}
 
 
-def test_sigterm_leaves_no_process_and_no_folder(stack: Stack) -> None:
+def test_sigterm_leaves_no_process_and_no_folder_and_no_span_unsent(stack: Stack) -> None:
     family = psutil.Process(stack.process.pid).children(recursive=True)
     commands = [" ".join(member.cmdline()) for member in family]
     assert any("haproxy" in command for command in commands)
@@ -208,9 +214,18 @@ def test_sigterm_leaves_no_process_and_no_folder(stack: Stack) -> None:
     assert len(folders) == 1
     assert Path(folders.copy().pop()).is_dir()
 
+    stack.ranking.Rank(rank_request(items=7), metadata=(("traceparent", f"00-{TRACE}-{SPAN}-01"), (HEADER, "of-one")))
     stack.process.send_signal(signal.SIGTERM)
     assert stack.process.wait(STOP_SECONDS) == 0
     _, alive = psutil.wait_procs(family, timeout=0)
     assert not alive
     assert not Path(folders.pop()).exists()
     assert not (stack.log.parent / "user").exists()  # the home folder
+
+    # What the replica had still to tell about its calls has been sent.
+    (span,) = stack.collector.trace(TRACE)
+    assert (span.service, span.name, span.parent) == ("recstack.ranking", f"{SERVICE_NAME}/Rank", SPAN)
+    assert span.attributes["rpc.response.status_code"] == "OK"
+    assert span.attributes["recstack.request_id"] == "of-one"
+    assert span.attributes["recstack.candidates"] == 7
+    assert span.attributes["recstack.queue_ms"] >= 0
