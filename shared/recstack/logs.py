@@ -31,7 +31,7 @@ class JsonLines(logging.Formatter):
         if request_id := current_request_id():
             line["request_id"] = request_id
         line |= tracing.exemplar() or {}
-        line |= {name: value for name, value in record.__dict__.items() if name not in _STANDARD}
+        line |= {name: value for name, value in record.__dict__.items() if name[0] != "_" and name not in _STANDARD}
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
         return json.dumps(line, default=str)
@@ -52,6 +52,7 @@ class TextLines(logging.Formatter):
 
 def setup_logging(settings: Settings) -> None:
     """Log to stderr as the settings say."""
-    handler = logging.StreamHandler(sys.stderr)
+    # Not sys.stderr, which Ray Serve replaces in its replicas by a logger of its own that drops what it is given.
+    handler = logging.StreamHandler(sys.__stderr__)
     handler.setFormatter(JsonLines() if settings.log_format == "json" else TextLines())
     logging.basicConfig(level=settings.log_level, handlers=[handler])
