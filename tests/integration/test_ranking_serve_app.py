@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import grpc
@@ -28,6 +28,7 @@ from recstack.api.ranking.v1 import ranking_pb2, ranking_pb2_grpc
 from recstack.bundle import BundleStore
 from recstack.rpc.channel import sync_channel
 from recstack.rpc.request_id import HEADER
+from recstack.rpc.server import LIVE
 from tests.helpers.collector import Collector, running_collector
 from tests.helpers.ranking_bundles import offline_scores, publish_bundle, rank_request
 
@@ -62,7 +63,6 @@ class Stack:
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     folder = tmp_path_factory.mktemp("ray")
     store = BundleStore(str(folder / "home" / "bundles"))
-    version = publish_bundle(store, folder / "work")
     with socket.create_server(("127.0.0.1", 0)) as probe:
         address = f"127.0.0.1:{probe.getsockname()[1]}"
     environment = {
@@ -83,7 +83,11 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=output, stderr=output)
         try:
             with sync_channel(address) as channel:
-                running = Stack(process, channel, store, version, log, collector)
+                waiting = Stack(process, channel, store, "", log, collector)
+                wait_until_serving(waiting, LIVE)
+                with pytest.raises(grpc.RpcError, match="no bundle is active"):
+                    waiting.ranking.Rank(rank_request(), metadata=((HEADER, "too-early"),))
+                running = replace(waiting, version=publish_bundle(store, folder / "work"))
                 wait_until_serving(running)
                 yield running
         finally:
@@ -99,17 +103,26 @@ def kill(process: subprocess.Popen[bytes]) -> None:
         process.wait()
 
 
-def wait_until_serving(stack: Stack) -> None:
+def wait_until_serving(stack: Stack, service: str = "") -> None:
     """Ask for health, as a Kubernetes probe does, until it is SERVING."""
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline and stack.process.poll() is None:
         try:
-            answer = stack.health.Check(health_pb2.HealthCheckRequest(), timeout=2, wait_for_ready=True)
+            answer = stack.health.Check(health_pb2.HealthCheckRequest(service=service), timeout=2, wait_for_ready=True)
         except grpc.RpcError:
             continue
         if answer.status == health_pb2.HealthCheckResponse.SERVING:
             return
     pytest.fail(f"Ray Serve did not start: {stack.log.read_text()}")
+
+
+def test_what_a_replica_logs_gets_out_with_the_id_of_the_request(stack: Stack) -> None:
+    """Serve takes stderr from replicas, and Ray brings what they write to the service's own a moment later."""
+    told = f"[too-early]: /{SERVICE_NAME}/Rank ends with FAILED_PRECONDITION: no bundle is active"
+    deadline = time.monotonic() + START_SECONDS
+    while told not in stack.log.read_text():
+        assert time.monotonic() < deadline, stack.log.read_text()
+        time.sleep(0.1)
 
 
 def test_health_answers_for_the_service_and_names_unknown_ones(stack: Stack) -> None:
