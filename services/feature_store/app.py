@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 
 from recstack.api.features.v1 import features_pb2_grpc
 from recstack.config import Settings
@@ -17,6 +17,7 @@ from services.feature_store.durability import DurabilityGuard
 from services.feature_store.event_writer import EventWriter
 from services.feature_store.health_monitor import HealthMonitor
 from services.feature_store.pipelined_reads import PipelinedReads, can_pipeline
+from services.feature_store.redis_gauges import RedisGauges
 from services.feature_store.servicer import SERVICE, FeatureStoreServicer
 from services.feature_store.store import FeatureStore, epoch_ms
 
@@ -55,13 +56,13 @@ async def running(settings: Settings, clock: Callable[[], int] = epoch_ms) -> As
         server = await start_server(limits.address, [registration], serving=False, tls=settings.tls)
         monitor = HealthMonitor(redis, address, guard, server)
         await monitor.check()
-        watching = asyncio.create_task(monitor.run())
+        watching = [asyncio.create_task(monitor.run()), asyncio.create_task(RedisGauges(redis, address).run())]
         try:
             yield server
         finally:
-            watching.cancel()
-            with suppress(asyncio.CancelledError):
-                await watching
+            for task in watching:
+                task.cancel()
+            await asyncio.gather(*watching, return_exceptions=True)
             await server.stop(settings.drain_seconds)
     finally:
         if reads is not None:

@@ -21,6 +21,9 @@ _DAYS = tuple(days * 86_400.0 for days in (1 / 24, 1, 7, 30, 90, 365))
 # Every service
 RPC_SECONDS = Histogram("recstack_rpc_seconds", "Time to answer a call.", ["method", "code"], buckets=_SECONDS)
 BUNDLE_IN_USE = Gauge("recstack_bundle_in_use", "1 for the bundle that answers.", ["version"])
+BUNDLE_CREATED = Gauge(
+    "recstack_bundle_created_timestamp_seconds", "When the bundle that answers was published.", ["version"]
+)
 BUNDLE_REFUSED = Gauge("recstack_bundle_refused", "1 while the active bundle is refused and another one answers.")
 
 # Gateway
@@ -61,6 +64,9 @@ BATCH_REQUESTS = Histogram("recstack_rank_batch_requests", "Requests in a reques
 # Feature store
 FEATURE_ROWS = Counter("recstack_feature_rows", "Rows read.", ["entity", "status"])
 REDIS_SECONDS = Histogram("recstack_redis_seconds", "Wait for Redis.", ["read"], buckets=_SECONDS)
+REDIS_MEMORY_BYTES = Gauge("recstack_redis_memory_bytes", "Memory that Redis uses.")
+REDIS_MEMORY_SHARE = Gauge("recstack_redis_memory_share", "Memory in use over maxmemory; 0 without a limit.")
+REDIS_NOT_SAVING = Gauge("recstack_redis_not_saving", "1 while Redis cannot write to its disk.")
 
 
 def label_values(enum: Any) -> dict[int, str]:

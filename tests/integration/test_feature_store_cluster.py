@@ -20,11 +20,14 @@ from feature_store_kit import (
     user_chunk,
     write_request,
 )
+from prometheus_client import REGISTRY
 
 from recstack.api.features.v1 import features_pb2 as pb
 from recstack.errors import StackError
 from recstack.lifeline import tied_to_parent
 from recstack.redis_server import find_redis_binary, free_port
+from services.feature_store.connection import connect
+from services.feature_store.redis_gauges import RedisGauges
 
 SLOTS = ((0, 8191), (8192, 16383))
 
@@ -124,3 +127,12 @@ async def test_a_cluster_that_is_not_there_is_unavailable():
         with pytest.raises(grpc.aio.AioRpcError, match=r"cannot reach Redis at 127\.0\.0\.1") as refusal:
             await store.stub.GetUser(pb.GetUserRequest(user_id=1))
         assert refusal.value.code() == grpc.StatusCode.UNAVAILABLE
+
+
+async def test_gauges_add_up_the_nodes(cluster_url):
+    client = connect(cluster_url, 5000)
+    await RedisGauges(client, "the cluster").record()
+    await client.aclose()
+    with redis.RedisCluster.from_url(cluster_url.replace("+cluster", "")) as blocking:
+        memory = [blocking.info("memory", target_nodes=node)["used_memory"] for node in blocking.get_primaries()]
+    assert REGISTRY.get_sample_value("recstack_redis_memory_bytes") > max(memory)

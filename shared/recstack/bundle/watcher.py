@@ -16,7 +16,7 @@ from recstack.bundle.bundle import Bundle
 from recstack.bundle.manifest import Manifest
 from recstack.bundle.store import BundleStore
 from recstack.errors import BundleError
-from recstack.metrics import BUNDLE_IN_USE, BUNDLE_REFUSED
+from recstack.metrics import BUNDLE_CREATED, BUNDLE_IN_USE, BUNDLE_REFUSED
 
 log = logging.getLogger("recstack.bundle")
 
@@ -112,10 +112,16 @@ class BundleWatcher(Generic[T]):
             self._refuse(f"cannot load the active bundle of {self._store.url}: {error}")
         else:
             log.info("bundle %s is in use", self._loaded.manifest.version)
-            BUNDLE_IN_USE.clear()
-            BUNDLE_IN_USE.labels(self._loaded.manifest.version).set(1)
+            self._tell(self._loaded.manifest)
             if self._on_swap is not None:
                 await self._on_swap()
+
+    @staticmethod
+    def _tell(manifest: Manifest) -> None:
+        BUNDLE_IN_USE.clear()
+        BUNDLE_IN_USE.labels(manifest.version).set(1)
+        BUNDLE_CREATED.clear()
+        BUNDLE_CREATED.labels(manifest.version).set(manifest.created_at_ms / 1000)
 
     def _load(self, version: str) -> Loaded[T]:
         bundle = self._store.open(version)
