@@ -30,6 +30,7 @@ COMPONENTS = [
     "ranking-ray",
     "network-policy",
     "monitoring",
+    "tracing",
     "load-test",
     "backup",
     "redis-external",

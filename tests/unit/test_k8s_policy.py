@@ -179,6 +179,32 @@ def test_only_the_drawn_arrows_are_open() -> None:
     assert open_arrows == ARROWS, name
 
 
+def test_traces_may_go_to_the_collector_and_only_there() -> None:
+    """One more rule for each service, nothing else; and no policy at all where there were none."""
+    chosen = ["training", "network-policy", "backup", "bundles-volume"]
+    before, after = (_policies([*chosen, *more]) for more in ([], ["tracing"]))
+    collector = {
+        "to": [
+            {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "observability"}}, "podSelector": {}}
+        ],
+        "ports": [{"protocol": "TCP", "port": 4317}],
+    }
+    assert before.keys() == after.keys()
+    for name, policy in after.items():
+        if name in ("gateway", "feature-store", "retrieval", "ranking"):
+            assert policy.pop("egress") == [*before[name].pop("egress", []), collector]
+            assert {*policy.pop("policyTypes")} == {"Ingress", "Egress"}
+            before[name].pop("policyTypes")
+        assert policy == before[name]
+    assert not _policies(["tracing", "bundles-volume"])
+
+
+def _policies(components: list[str]) -> dict[str, Manifest]:
+    """Specs of the network policies of a build, by name."""
+    built = build_with(components)
+    return {m["metadata"]["name"]: m["spec"] for m in built if m["kind"] == "NetworkPolicy"}
+
+
 def _allows(policies: list[Manifest], direction: str, pod: Manifest, peer: Manifest, port: int) -> bool:
     """Whether `pod` may have a connection with `peer` in one direction. Without a policy that selects it, it may."""
     side, peers = ("egress", "to") if direction == "Egress" else ("ingress", "from")
