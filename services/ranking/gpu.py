@@ -10,13 +10,13 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from recstack.models.blend import Blend, Member, Users
+from recstack.models.blend import Blend, Users
 from recstack.models.ranker import Prediction
 from services.ranking.gpu_buckets import Bucket, Buckets, Layout
 
@@ -98,9 +98,9 @@ class GraphedBlend:
         log.info("%d graphs recorded in %.1f s", len(every), time.monotonic() - started)
 
     @property
-    def members(self) -> Mapping[str, Member]:
+    def configs(self) -> Mapping[str, Any]:
         """See Blend."""
-        return self._blend.members
+        return self._blend.configs
 
     @property
     def prediction(self) -> Prediction:

@@ -86,8 +86,7 @@ class Scorer:
     """
 
     def __init__(self, rankers: Blend | GraphedBlend, catalogue: Catalogue, users: UserIndex) -> None:
-        for name, member in rankers.members.items():
-            config = member.ranker.config
+        for name, config in rankers.configs.items():
             # 0 users: the ranker knows no user by id.
             known = {"items": config.num_items, "users": getattr(config, "num_users", 0) or len(users)}
             listed = {"items": len(catalogue), "users": len(users)}

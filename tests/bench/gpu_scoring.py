@@ -6,7 +6,6 @@ through torch.compile; and what serves, Triton kernels replayed as a CUDA graph.
 one it says so and measures nothing. `python -m tests.bench.gpu_scoring`
 """
 
-import copy
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -50,8 +49,8 @@ class Requests:
     candidates: Sequence[NDArray[np.int64]]
 
 
-def random_blend(items: int, steps: int, device: str) -> Blend:
-    """A DIEN that attends to `steps` steps of histories of as many, with random weights, on `device`."""
+def random_blend(items: int, steps: int, device: str, dtype: torch.dtype = torch.float32) -> Blend:
+    """A DIEN that attends to `steps` steps of histories of as many, with random weights, always the same."""
     torch.manual_seed(0)
     model = DIEN(DIENConfig(num_items=items, max_history=steps, evolution_steps=steps)).eval()
     for parameter in model.parameters():
@@ -59,7 +58,7 @@ def random_blend(items: int, steps: int, device: str) -> Blend:
     genres = torch.randint(0, len(GENRES) + 1, (items + 1, MAX_GENRES))
     with torch.inference_mode():
         vectors_IE = model.encode_items(ItemTable(torch.randint(0, NUM_YEAR_BUCKETS, (items + 1,)), genres))
-    return Blend({"dien": Member(model.to(device), vectors_IE.to(device), 1.0)})
+    return Blend({"dien": Member(model.to(device, dtype), vectors_IE.to(device, dtype), 1.0)})
 
 
 def random_requests(shape: Shape, items: int) -> Requests:
@@ -113,18 +112,11 @@ def compare(
         compile_side = compiled(blend, shape)
         sides["compiled"] = lambda: compile_side(requests)
     samples = interleave(sides, shape.rounds)
-    exact = in_float64(blend).predict(requests.users, requests.candidates)
+    exact = random_blend(blend.num_items, blend.max_history, "cpu", torch.float64).predict(
+        requests.users, requests.candidates
+    )
     served = graphed.predict(requests.users, requests.candidates)
     return samples, max(float(np.abs(one - other).max()) for one, other in zip(served, exact, strict=True))
-
-
-def in_float64(blend: Blend) -> Blend:
-    """A copy of the rankers in float64 on the CPU."""
-    copies = {
-        name: Member(copy.deepcopy(one.ranker).cpu().double(), one.item_vectors_IE.cpu().double(), one.weight)
-        for name, one in blend.members.items()
-    }
-    return Blend(copies)
 
 
 def run(console: Console, short: bool) -> Report:

@@ -1,5 +1,7 @@
 """Rankers laid out for serving: the same raw scores as the definitions, for every form of every model."""
 
+import gc
+import weakref
 from collections.abc import Callable
 
 import numpy as np
@@ -10,6 +12,7 @@ from torch import Tensor
 from recstack.features.batch import UserBatch, user_batch
 from recstack.features.catalogue import ItemTable
 from recstack.models import rollout
+from recstack.models.blend import Blend, Member
 from recstack.models.dcn import DCN, DCNConfig
 from recstack.models.dien import DIEN, DIENConfig
 from recstack.models.dien_notebook import NotebookDIEN, NotebookDIENConfig
@@ -108,6 +111,18 @@ def test_a_served_model_scores_as_its_definition(name: str) -> None:
     torch.testing.assert_close(
         served.score(users_of(state, some), candidates()[some]), expected_BN[some], atol=1e-9, rtol=1e-9
     )
+
+
+def test_a_blend_lets_go_of_the_tables_that_only_loading_reads() -> None:
+    """With a million items they are hundreds of megabytes."""
+    model, vectors_IE = made("dien augru")
+    assert isinstance(model, DIEN)
+    tables = [weakref.ref(vectors_IE), weakref.ref(model.item_features), weakref.ref(model)]
+    blend = Blend({"dien": Member(model, vectors_IE, 1.0)})
+    del model, vectors_IE
+    gc.collect()
+    assert [table() for table in tables] == [None] * len(tables)
+    assert (blend.num_items, blend.history_lengths) == (ITEMS, [STEPS])
 
 
 @torch.no_grad()

@@ -62,7 +62,10 @@ class Member:
 
 
 class Blend:
-    """One or more rankers that predict the same kind of thing, in eval mode. Nothing is changed after construction.
+    """One or more rankers that predict the same kind of thing, laid out for serving. Nothing is changed after
+    construction. Members themselves are not kept: with a million items their tables are hundreds of megabytes.
+
+    configs: of the rankers, by name. prediction: what `predict` returns. device: where it works.
 
     Raises BundleError when the members differ in what they predict, or when one's item vectors are not its own.
     """
@@ -77,10 +80,10 @@ class Blend:
             rows, expected = len(member.item_vectors_IE), member.ranker.config.num_items + 1
             if rows != expected:
                 raise BundleError(f"ranker {name} has {rows} item vectors, expected {expected}; publish it again")
-        self.members = dict(members)
+        self.configs: Mapping[str, Any] = {name: member.ranker.config for name, member in members.items()}
         self.prediction: Prediction = next(iter(kinds.values()))
-        self._first = next(iter(members.values()))
-        self.device = self._first.item_vectors_IE.device
+        self.device = next(iter(members.values())).item_vectors_IE.device
+        self._weights = [member.weight for member in members.values()]
         with torch.inference_mode():
             self._served = [member.ranker.served(member.item_vectors_IE) for member in members.values()]
 
@@ -96,7 +99,7 @@ class Blend:
     @property
     def num_items(self) -> int:
         """Items that every member knows."""
-        return len(self._first.item_vectors_IE) - 1
+        return int(next(iter(self.configs.values())).num_items)
 
     @property
     def max_history(self) -> int:
@@ -106,7 +109,7 @@ class Blend:
     @property
     def history_lengths(self) -> list[int]:
         """The different numbers of history events that members read."""
-        return sorted({int(member.ranker.config.max_history) for member in self.members.values()})
+        return sorted({int(config.max_history) for config in self.configs.values()})
 
     def predict(self, users: Users, candidates: Sequence[NDArray[np.int64]]) -> list[NDArray[np.float32]]:
         """Predictions for each user's candidates (item indices), one array per user: probabilities, or ratings 1..5."""
@@ -120,7 +123,7 @@ class Blend:
             for rows in self._groups([len(candidates[row]) for row in order]):
                 chosen = [candidates[row] for row in order[rows]]
                 scores_BN = self._score(states, rows, padded(chosen).to(self.device))
-                predicted_BN = self._first.ranker.predict(scores_BN).cpu().numpy()
+                predicted_BN = self.prediction.of(scores_BN).cpu().numpy()
                 for row, predicted_N, one in zip(order[rows], predicted_BN, chosen, strict=True):
                     predictions[row] = predicted_N[: len(one)]
             return predictions
@@ -132,19 +135,19 @@ class Blend:
         """
         with torch.inference_mode():
             scores_BN = self._score(self._encode(batches), slice(None), candidates_BN)
-            return self._first.ranker.predict(scores_BN)
+            return self.prediction.of(scores_BN)
 
     def _encode(self, batches: Mapping[int, UserBatch]) -> list[Any]:
         """Every member's state of the users, each with as much of the history as the member was trained with."""
         return [
-            served.encode(batches[int(member.ranker.config.max_history)])
-            for served, member in zip(self._served, self.members.values(), strict=True)
+            served.encode(batches[int(config.max_history)])
+            for served, config in zip(self._served, self.configs.values(), strict=True)
         ]
 
     def _score(self, states: Sequence[Any], rows: slice, candidates_BN: Tensor) -> Tensor:
         scores = [
-            member.weight * served.score(users_of(state, rows), candidates_BN).float()
-            for served, member, state in zip(self._served, self.members.values(), states, strict=True)
+            weight * served.score(users_of(state, rows), candidates_BN).float()
+            for served, weight, state in zip(self._served, self._weights, states, strict=True)
         ]
         return scores[0] if len(scores) == 1 else torch.stack(scores).sum(0)
 

@@ -51,7 +51,10 @@ class ServedDIEN(Served):
 
     def __init__(self, model: DIEN, item_vectors_IE: Tensor) -> None:
         """model: in eval mode. item_vectors_IE: of its `encode_items`."""
-        self._model = model
+        # Not the model itself: its tables of items are in those that are made here.
+        self._neighbours, self._interest, self._statistics = model.neighbours, model.interest, model.statistics
+        self._profile_embeddings, self._from_user = model.profile_embeddings, model.from_user
+        self._recurrent_HG, self._head = model.extraction.recurrent_HG, model.head
         hidden = model.config.hidden
         features_ID, memory = item_vectors_IE[:, :-1], model.memory
         item_width = item_vectors_IE.shape[1]
@@ -84,7 +87,7 @@ class ServedDIEN(Served):
 
     def encode(self, users: UserBatch) -> ServedUsers:
         """See Served."""
-        model, visible_B1 = self._model, users.lengths_B.unsqueeze(1)
+        visible_B1 = users.lengths_B.unsqueeze(1)
         steps_BLS = functional.embedding(users.items_BL, self._steps_IS)
         rated_BLS = functional.embedding(users.ratings_BL, self._ratings_RS)
         gates_BLG, keys_BLW, values_BLW, memory_BLM, expected_BL1 = torch.split(steps_BLS, self._step_widths, 2)
@@ -92,19 +95,19 @@ class ServedDIEN(Served):
 
         real_BL = torch.arange(steps_BLS.shape[1], device=visible_B1.device) < visible_B1
         residuals_BL = RESIDUAL_SCALE * (opinions_BL1 - expected_BL1).squeeze(2) * real_BL
-        residual_weight_W = model.neighbours.value.weight[:, -1]
+        residual_weight_W = self._neighbours.value.weight[:, -1]
         values_BLW = torch.addcmul(values_BLW + rated_values_BLW, residuals_BL.unsqueeze(2), residual_weight_W)
         memory_B1M = (residuals_BL.unsqueeze(1) @ memory_BLM) / (1.0 + visible_B1).sqrt().unsqueeze(2)
-        statistics_BS = model.statistics.at_end(expected_BL1.squeeze(2), users.ratings_BL, residuals_BL, real_BL)
+        statistics_BS = self._statistics.at_end(expected_BL1.squeeze(2), users.ratings_BL, residuals_BL, real_BL)
 
-        states_BLH = all_states(gates_BLG + rated_gates_BLG, model.extraction.recurrent_HG)
+        states_BLH = all_states(gates_BLG + rated_gates_BLG, self._recurrent_HG)
         last_BH = last_step(states_BLH, visible_B1).squeeze(1)
-        profile = [embed(users.profile_B4[:, column]) for column, embed in enumerate(model.profile_embeddings)]
-        first_BF = model.from_user(torch.cat([*profile, last_BH, statistics_BS], dim=1))
+        profile = [embed(users.profile_B4[:, column]) for column, embed in enumerate(self._profile_embeddings)]
+        first_BF = self._from_user(torch.cat([*profile, last_BH, statistics_BS], dim=1))
         return ServedUsers(
             *self._attention(states_BLH, visible_B1),
-            keys_BJLW=model.neighbours.split(keys_BLW),
-            values_BJLW=model.neighbours.split(values_BLW),
+            keys_BJLW=self._neighbours.split(keys_BLW),
+            values_BJLW=self._neighbours.split(values_BLW),
             seen_B11L=functional.pad(real_BL, (1, 0), value=True)[:, None, None],
             memory_BM1=memory_B1M.transpose(1, 2),
             first_B1F=first_BF.unsqueeze(1),
@@ -115,21 +118,20 @@ class ServedDIEN(Served):
         """See Served."""
         candidates_BNC = functional.embedding(candidates_BN, self._candidates_IC)
         query_BNH, first_BNF, asked_BNW, memory_BNM, bias_BN1 = torch.split(candidates_BNC, self._candidate_widths, 2)
-        interest_BNH = self._interest(state, query_BNH)
-        neighbours = self._model.neighbours
-        found_BNW = neighbours.look(state.keys_BJLW, state.values_BJLW, asked_BNW, state.seen_B11L)
+        interest_BNH = self._interests(state, query_BNH)
+        found_BNW = self._neighbours.look(state.keys_BJLW, state.values_BJLW, asked_BNW, state.seen_B11L)
 
         first_RF = torch.baddbmm(first_BNF, query_BNH, state.from_query_BHF).add_(state.first_B1F).flatten(0, 1)
         first_RF.addmm_(interest_BNH.flatten(0, 1), self._from_interest_HF)
         first_RF.addmm_((interest_BNH * query_BNH).flatten(0, 1), self._from_match_HF)
         first_RF.addmm_(found_BNW.flatten(0, 1), self._from_neighbours_WF)
         match_BN1 = torch.baddbmm(bias_BN1, memory_BNM, state.memory_BM1)
-        logits_BN: Tensor = self._model.head(first_RF).view(candidates_BN.shape) + match_BN1.squeeze(2)
+        logits_BN: Tensor = self._head(first_RF).view(candidates_BN.shape) + match_BN1.squeeze(2)
         return logits_BN
 
     def _attention(self, states_BLH: Tensor, visible_B1: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """The first four of ServedUsers."""
-        interest = self._model.interest
+        interest = self._interest
         ago_K = torch.arange(-min(interest.steps, states_BLH.shape[1]), 0, device=visible_B1.device)
         step_BK = visible_B1 + ago_K
         attended_BKH = take_steps(states_BLH, step_BK.clamp(min=0))
@@ -142,9 +144,9 @@ class ServedDIEN(Served):
         evolution_BKX = interest.evolution.project(attended_BKH)
         return attention_BHKA.flatten(2), bias_BKA.flatten(1).unsqueeze(1), evolution_BKX, step_BK < 0
 
-    def _interest(self, state: ServedUsers, query_BNH: Tensor) -> Tensor:
+    def _interests(self, state: ServedUsers, query_BNH: Tensor) -> Tensor:
         """Interests [B, N, H] of candidates; see `InterestEvolution`."""
-        interest, missing_KB1 = self._model.interest, state.missing_BK.t().unsqueeze(2)
+        interest, missing_KB1 = self._interest, state.missing_BK.t().unsqueeze(2)
         layer_BNY = torch.baddbmm(state.attention_bias_B1Y, query_BNH, state.attention_BHY).relu_()
         logits_BNK = (layer_BNY.view(-1, interest.out.in_features) @ interest.out.weight[0]).view(
             *query_BNH.shape[:2], -1

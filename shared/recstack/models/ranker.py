@@ -28,6 +28,10 @@ class Prediction(StrEnum):
     RATING = "rating"
     """The rating, 1..5, that the user would give the item."""
 
+    def of(self, scores: Tensor) -> Tensor:
+        """Raw scores as predictions: logits as probabilities, ratings clipped to 1..5."""
+        return torch.sigmoid(scores) if self is Prediction.LIKE else scores.clamp(MIN_RATING, MAX_RATING)
+
 
 class Ranker(nn.Module, ABC):
     """A model that scores candidates for users.
@@ -61,16 +65,15 @@ class Ranker(nn.Module, ABC):
 
     def predict(self, scores_BN: Tensor) -> Tensor:
         """Raw scores as what the model predicts: probabilities, or ratings clipped to 1..5."""
-        if self.prediction is Prediction.LIKE:
-            return torch.sigmoid(scores_BN)
-        return scores_BN.clamp(MIN_RATING, MAX_RATING)
+        return self.prediction.of(scores_BN)
 
 
 class Served(ABC):
     """A ranker in eval mode, laid out for serving: what depends on an item alone is computed once, when it is made.
 
     Gives the raw scores of `Ranker.score` with the whole history visible, to float rounding. Nothing is changed after
-    construction, so threads may share it. Both methods are called without gradients.
+    construction, so threads may share it. Both methods are called without gradients. It keeps of the model and the item
+    vectors what it reads; the rest is free to go.
     """
 
     @abstractmethod
