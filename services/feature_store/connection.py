@@ -10,6 +10,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from recstack.errors import UnavailableError
+from services.feature_store.sentinel import SENTINEL_SCHEME, MasterClient, SentinelUrl
 
 RedisClient = Redis | RedisCluster
 
@@ -23,7 +24,8 @@ _CLUSTER_CONNECTIONS_PER_NODE = 256
 
 
 def connect(url: str, timeout_ms: int) -> RedisClient:
-    """A client for `redis[s]://host:port/db`, or for a Redis Cluster with `redis+cluster://host:port` (any node).
+    """A client for `redis[s]://host:port/db`, for a Redis Cluster with `redis+cluster://host:port` (any node), or for
+    the master that Sentinels name with `redis+sentinel://host:port,host:port/service/db`.
 
     Connects on first use. `timeout_ms` bounds each round trip. A call that finds all connections busy waits for one:
     its own deadline is the bound. Nothing is retried here: connections that Redis closed are replaced before they
@@ -31,6 +33,8 @@ def connect(url: str, timeout_ms: int) -> RedisClient:
     """
     seconds = timeout_ms / 1000
     scheme, separator, rest = url.partition("://")
+    if scheme == SENTINEL_SCHEME:
+        return MasterClient(SentinelUrl.parse(url), timeout_ms)
     if scheme == CLUSTER_SCHEME:
         return RedisCluster.from_url(
             f"redis{separator}{rest}",
@@ -53,8 +57,10 @@ def connect(url: str, timeout_ms: int) -> RedisClient:
 
 
 def display_address(url: str) -> str:
-    """host:port of a Redis URL, without credentials."""
+    """host:port of a Redis URL, without credentials; of Sentinels, the name of the master as well."""
     parts = urlsplit(url)
+    if parts.scheme == SENTINEL_SCHEME:
+        return str(SentinelUrl.parse(url))
     return f"{parts.hostname or 'localhost'}:{parts.port or 6379}"
 
 
@@ -76,4 +82,8 @@ def redis_errors(address: str) -> Iterator[None]:
     except (exceptions.ConnectionError, exceptions.RedisClusterException, OSError) as error:
         raise UnavailableError(f"cannot reach Redis at {address}; is it running?") from error
     except (exceptions.OutOfMemoryError, exceptions.ReadOnlyError) as error:
+        raise UnavailableError(f"Redis at {address} takes no writes now: {error}") from error
+    except exceptions.ResponseError as error:
+        if not str(error).startswith("NOREPLICAS"):  # fewer replicas than its min-replicas-to-write
+            raise
         raise UnavailableError(f"Redis at {address} takes no writes now: {error}") from error

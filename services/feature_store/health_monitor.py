@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections.abc import Callable
 
 from redis import RedisError
 
@@ -9,12 +10,16 @@ from recstack.errors import RecStackError
 from recstack.rpc.server import RunningServer
 from services.feature_store.connection import RedisClient, redis_errors
 from services.feature_store.durability import DurabilityGuard
+from services.feature_store.sentinel import MasterClient
 
 log = logging.getLogger("recstack.feature_store")
 
 
 class HealthMonitor:
-    """PINGs Redis and publishes SERVING or NOT_SERVING when the answer changes."""
+    """PINGs Redis and publishes SERVING or NOT_SERVING when the answer changes.
+
+    on_new_master: called when Sentinels have made another Redis the master.
+    """
 
     def __init__(
         self,
@@ -23,12 +28,14 @@ class HealthMonitor:
         guard: DurabilityGuard,
         running: RunningServer,
         interval_seconds: float = 1.0,
+        on_new_master: Callable[[], None] = lambda: None,
     ) -> None:
         self._redis = redis
         self._address = address
         self._guard = guard
         self._running = running
         self._interval_seconds = interval_seconds
+        self._on_new_master = on_new_master
         self._serving: bool | None = None
 
     async def run(self) -> None:
@@ -39,6 +46,10 @@ class HealthMonitor:
 
     async def check(self) -> None:
         """One look at Redis."""
+        if isinstance(self._redis, MasterClient) and await self._redis.follow():
+            log.info("%s has another master", self._address)
+            self._guard.forget()  # it has a configuration of its own
+            self._on_new_master()
         try:
             with redis_errors(self._address):
                 await self._redis.ping()

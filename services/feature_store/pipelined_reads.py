@@ -7,7 +7,7 @@ redis-py, and so do reads where a URL asks for more than TCP (TLS, Unix sockets,
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Protocol, cast
 from urllib.parse import urlsplit
 
@@ -16,6 +16,10 @@ from redis import exceptions
 from redis.asyncio.connection import parse_url
 
 _AUTHENTICATION_ERRORS = ("NOAUTH", "WRONGPASS", "NOPERM")
+
+
+Locate = Callable[[], Awaitable[tuple[str, int]]]
+"""Finds host and port of the Redis to talk to."""
 
 
 class Reads(Protocol):
@@ -34,12 +38,14 @@ def can_pipeline(url: str) -> bool:
 class PipelinedReads:
     """MGET at `redis://[user:password@]host:port/db`. Connects on first use, and again when the connection was lost.
 
-    timeout_ms: per read, and for connecting. A read that takes longer breaks the connection, for the answers behind it
-    would be as late. Raises redis-py's exceptions, as its own client does; nothing is sent twice.
+    locate: says host and port in place of the URL, each time it connects. timeout_ms: per read, and for connecting. A
+    read that takes longer breaks the connection, for the answers behind it would be as late. Raises redis-py's
+    exceptions, as its own client does; nothing is sent twice.
     """
 
-    def __init__(self, url: str, timeout_ms: int) -> None:
+    def __init__(self, url: str, timeout_ms: int, locate: Locate | None = None) -> None:
         self._target = parse_url(url)
+        self._locate = locate or self._named_in_url
         self._seconds = timeout_ms / 1000
         self._connection: _Connection | None = None
         self._connecting = asyncio.Lock()
@@ -59,19 +65,25 @@ class PipelinedReads:
                 connection.break_off(late)
             raise late from None
 
-    async def aclose(self) -> None:
-        """Close the connection; reads that wait fail."""
+    def disconnect(self) -> None:
+        """Close the connection; reads that wait fail. The next read connects again."""
         if self._connection is not None:
             self._connection.break_off(exceptions.ConnectionError("closed"))
+
+    async def aclose(self) -> None:
+        """Close the connection; reads that wait fail."""
+        self.disconnect()
+
+    async def _named_in_url(self) -> tuple[str, int]:
+        return self._target.get("host", "localhost"), self._target.get("port", 6379)
 
     async def _connect(self) -> "_Connection":
         async with self._connecting:
             if self._connection is not None and not self._connection.lost:
                 return self._connection  # another read has connected meanwhile
             target = self._target
-            _, connection = await asyncio.get_running_loop().create_connection(
-                _Connection, target.get("host", "localhost"), target.get("port", 6379)
-            )
+            host, port = await self._locate()
+            _, connection = await asyncio.get_running_loop().create_connection(_Connection, host, port)
             try:
                 if "password" in target:
                     user = [target["username"]] if "username" in target else []

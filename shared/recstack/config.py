@@ -173,7 +173,8 @@ class Settings(BaseSettings):
     redis_url: str = Field(
         "redis://127.0.0.1:6390/0",
         validation_alias=AliasChoices("REDIS_URL", "RECSTACK_REDIS_URL", "redis_url"),
-        description="redis://host:port/db, rediss:// for TLS, or redis+cluster://host:port for a Redis Cluster",
+        description="redis://host:port/db, rediss:// for TLS, redis+cluster://host:port for a Redis Cluster, or "
+        "redis+sentinel://host:port,host:port/service/db for the master that Sentinels name",
     )
     drain_seconds: float = Field(5.0, ge=0, description="time that in-flight calls get on SIGTERM")
     bundle: BundleSettings = BundleSettings()
