@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import urllib.request
@@ -22,6 +23,7 @@ from recstack.local.services import METRICS_PORT_STEP, SERVICES
 from recstack.redis_server import free_port
 from recstack.rpc.channel import sync_channel
 from recstack.rpc.request_id import HEADER
+from recstack.tracing import exported_traces, recording, span
 from tests.bench.world import make_world
 from tests.helpers.collector import Collector, ReceivedSpan, running_collector
 
@@ -227,3 +229,17 @@ def test_an_endpoint_is_a_url() -> None:
     """host:port alone would be taken for TLS by the exporter."""
     with pytest.raises(ValueError, match="endpoint"):
         TracingSettings(endpoint="127.0.0.1:4317")
+
+
+def test_a_collector_that_hangs_does_not_hold_up_the_end(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What is being sent is given up: had the exporter's own timeout ended it, the status were another."""
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "25")
+    monkeypatch.setattr("recstack.spans.CLOSE_SECONDS", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        endpoint = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        with exported_traces(TracingSettings(endpoint=endpoint), "recstack.test"), span("lost"):
+            assert recording()
+    assert not recording()
+    assert "error code: StatusCode.CANCELLED" in caplog.text
