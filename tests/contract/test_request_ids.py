@@ -4,12 +4,15 @@ import asyncio
 import io
 import logging
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 from typing import Any
 
 import grpc
 import pytest
 
 from recstack.api.features.v1 import features_pb2, features_pb2_grpc
+from recstack.config import RetrievalSettings
 from recstack.errors import InvalidRequestError, UnavailableError
 from recstack.logs import TextLines
 from recstack.rpc.channel import aio_channel
@@ -23,6 +26,8 @@ from recstack.rpc.request_id import (
     unbind_request_id,
 )
 from recstack.rpc.server import Registration, start_server
+from services.ranking.batching import Batcher, BatchLimits
+from services.retrieval.servicer import RetrievalServicer
 
 SERVICE = features_pb2.DESCRIPTOR.services_by_name["FeatureStoreService"].full_name
 LOG = logging.getLogger("recstack.test")
@@ -114,3 +119,24 @@ def test_an_id_fits_a_line_and_metadata() -> None:
     finally:
         unbind_request_id(token)
     assert current_request_id() == ""
+
+
+async def test_a_thread_of_retrieval_works_for_its_request() -> None:
+    """Large catalogues are searched in threads, and what fails there is logged there."""
+    with ThreadPoolExecutor(1) as threads:
+        servicer: Any = RetrievalServicer(Any, RetrievalSettings(), threads)
+        for request_id in ("first", "second"):
+            token = bind_request_id(request_id)
+            assert await servicer._compute(SimpleNamespace(large=True), current_request_id) == request_id
+            unbind_request_id(token)
+        assert threads.submit(current_request_id).result() == ""
+
+
+async def test_a_batch_of_ranking_works_for_nobody_in_particular() -> None:
+    """Requests share it, so none lends it its id."""
+    limits = BatchLimits(max_requests=4, max_pairs=4, max_queued=4)
+    with ThreadPoolExecutor(1) as thread:
+        async with Batcher(lambda queries: [current_request_id() for _ in queries], limits, thread) as batcher:
+            token = bind_request_id("one-of-many")
+            assert (await batcher.submit("query", (1, 1))).result == ""
+            unbind_request_id(token)
