@@ -6,6 +6,7 @@ redis-py, and so do reads where a URL asks for more than TCP (TLS, Unix sockets,
 """
 
 import asyncio
+import contextvars
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Protocol, cast
@@ -83,7 +84,10 @@ class PipelinedReads:
                 return self._connection  # another read has connected meanwhile
             target = self._target
             host, port = await self._locate()
-            _, connection = await asyncio.get_running_loop().create_connection(_Connection, host, port)
+            loop = asyncio.get_running_loop()
+            # In a context of its own: what the connection logs later is not about the request that opened it.
+            opening = loop.create_task(loop.create_connection(_Connection, host, port), context=contextvars.Context())
+            _, connection = await opening
             try:
                 if "password" in target:
                     user = [target["username"]] if "username" in target else []

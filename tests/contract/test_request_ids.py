@@ -10,6 +10,7 @@ from typing import Any
 
 import grpc
 import pytest
+from redis import exceptions
 
 from recstack.api.features.v1 import features_pb2, features_pb2_grpc
 from recstack.config import RetrievalSettings
@@ -26,6 +27,7 @@ from recstack.rpc.request_id import (
     unbind_request_id,
 )
 from recstack.rpc.server import Registration, start_server
+from services.feature_store.pipelined_reads import PipelinedReads
 from services.ranking.batching import Batcher, BatchLimits
 from services.retrieval.servicer import RetrievalServicer
 
@@ -130,6 +132,25 @@ async def test_a_thread_of_retrieval_works_for_its_request() -> None:
             assert await servicer._compute(SimpleNamespace(large=True), current_request_id) == request_id
             unbind_request_id(token)
         assert threads.submit(current_request_id).result() == ""
+
+
+async def test_a_connection_belongs_to_no_request() -> None:
+    """The one to Redis outlives the request that opened it; what goes wrong with it is logged by the event loop."""
+    ids = []
+
+    async def no_redis(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readline()
+        writer.write(b"?")
+        writer.close()
+
+    asyncio.get_running_loop().set_exception_handler(lambda loop, context: ids.append(current_request_id()))
+    async with await asyncio.start_server(no_redis, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        token = bind_request_id("of-the-opener")
+        with pytest.raises(exceptions.ConnectionError):
+            await PipelinedReads(f"redis://127.0.0.1:{port}", 60_000).mget([b"key"])
+        unbind_request_id(token)
+    assert ids == [""]
 
 
 async def test_a_batch_of_ranking_works_for_nobody_in_particular() -> None:
