@@ -28,6 +28,7 @@ COMPONENTS = [
     "training",
     "autoscaling",
     "ranking-ray",
+    "ranking-ray-gpu",
     "network-policy",
     "monitoring",
     "tracing",
@@ -36,6 +37,7 @@ COMPONENTS = [
     "redis-external",
     "bundles-volume",
     "bundles-object-store",
+    "small-node",
 ]
 """In the order in which overlays list them: later ones change what earlier ones add."""
 

@@ -20,13 +20,9 @@ PORT_RANGE = range(20_000, 32_000)
 MAX_TEMP_PATH = 34
 
 
-def ray_environment(ranking: RankingSettings, temp_dir: Path) -> Mapping[str, str]:
-    """Variables for a Serve that is fast, private to this process and leaves nothing outside `temp_dir`."""
-    # Twice the replicas: a rolling update starts the new ones beside the old.
-    per_protocol = 2 * ranking.replicas + 2
-    stats, metrics, fallback_http, fallback_grpc, *direct = free_ports(4 + 2 * per_protocol)
+def serving_environment(ranking: RankingSettings) -> Mapping[str, str]:
+    """Variables for a Serve that is fast, wherever it runs. k8s/components/ranking-ray sets it for one replica."""
     streams = str(max(1024, 4 * ranking.max_queued))
-    haproxy = temp_dir / "h"
     return {
         # HAProxy in front and no extra threads behind: several times the requests/s of Serve's defaults.
         "RAY_SERVE_ENABLE_HA_PROXY": "1",
@@ -36,6 +32,25 @@ def ray_environment(ranking: RankingSettings, temp_dir: Path) -> Mapping[str, st
         # With HAProxy's 100 streams per connection a gateway would queue at its own end, where no limit answers.
         "RAY_SERVE_HAPROXY_H2_FE_MAX_CONCURRENT_STREAMS": streams,
         "RAY_SERVE_HAPROXY_H2_BE_MAX_CONCURRENT_STREAMS": streams,
+        # Ray runs workers at the lowest priority but four (nice 15), meant for batch work: gateway and feature store
+        # beside them would leave the replica and the proxy what time they do not want.
+        "RAY_worker_niceness": "0",
+        # A proxy that is not ready within 5 s is killed and started again, which on a slow machine goes on for ever.
+        "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60",
+        # Nothing is sent to anybody.
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_COLOR_PREFIX": "0",
+    }
+
+
+def ray_environment(ranking: RankingSettings, temp_dir: Path) -> Mapping[str, str]:
+    """The same for a Serve that is private to this process and leaves nothing outside `temp_dir`."""
+    # Twice the replicas: a rolling update starts the new ones beside the old.
+    per_protocol = 2 * ranking.replicas + 2
+    stats, metrics, fallback_http, fallback_grpc, *direct = free_ports(4 + 2 * per_protocol)
+    haproxy = temp_dir / "h"
+    return {
+        **serving_environment(ranking),
         # Serve's ports and paths are fixed by default, and its gRPC servers share a taken port without a word
         # (it passes so_reuseport as the string "0", which gRPC ignores), so two stacks on a machine would mix.
         "RAY_SERVE_HAPROXY_STATS_PORT": str(stats),
@@ -51,18 +66,10 @@ def ray_environment(ranking: RankingSettings, temp_dir: Path) -> Mapping[str, st
         "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": str(haproxy / "m"),
         "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(haproxy),
         "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(haproxy / "s"),
-        # Ray runs workers at the lowest priority but four (nice 15), meant for batch work: gateway and feature store
-        # beside them would leave the replica and the proxy what time they do not want.
-        "RAY_worker_niceness": "0",
-        # A proxy that is not ready within 5 s is killed and started again, which on a slow machine goes on for ever.
-        "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60",
         # How long a stopping replica stays reachable for HAProxy to learn of it; 30 s by default.
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "1",
         # A token for this Ray alone; without one Ray makes a file in the home folder that all its clusters share.
         "RAY_AUTH_TOKEN": secrets.token_hex(32),
-        # Nothing is sent to anybody.
-        "RAY_USAGE_STATS_ENABLED": "0",
-        "RAY_COLOR_PREFIX": "0",
     }
 
 

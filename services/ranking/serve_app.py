@@ -69,8 +69,12 @@ class RankingReplica:
         setup_logging(parsed)
         export(parsed.metrics, REPLICAS_ON_A_MACHINE)
         start_tracing(parsed.tracing, "recstack.ranking")
-        self._service = RankingService(parsed)
+        self._loaded = asyncio.Event()
+        self._service = RankingService(parsed, on_swap=self._on_swap)
         await self._service.start()
+
+    async def _on_swap(self) -> None:
+        self._loaded.set()
 
     async def Rank(
         self, request: ranking_pb2.RankRequest, grpc_context: RayServegRPCContext
@@ -109,6 +113,18 @@ class RankingReplica:
         await asyncio.to_thread(stop_tracing)
 
 
+class ClusterReplica(RankingReplica):
+    """A replica that counts as started once it has a bundle.
+
+    KubeRay moves callers to a new cluster, and removes the old one, as soon as replicas have started; and HAProxy gives
+    them requests.
+    """
+
+    async def __init__(self, settings: dict[str, Any]) -> None:  # type: ignore[misc]
+        await super().__init__(settings)
+        await self._loaded.wait()
+
+
 def build_application(settings: Settings, replica: type = RankingReplica) -> ray_serve.Application:
     """The Serve application. Settings travel to the replicas as plain data. replica: made with them.
 
@@ -124,6 +140,8 @@ def build_application(settings: Settings, replica: type = RankingReplica) -> ray
         name="RankingReplica",
         num_replicas=ranking.replicas,
         ray_actor_options={"num_cpus": ranking.num_cpus, "num_gpus": ranking.num_gpus},
+        # A replica that is to be replaced answers until its successor does; Serve's default is the other way round.
+        max_surge_percent=25,
         # The service has the bounded queues, one for Rank and one for Attribute, and refuses at once with a
         # message; Serve must let through what they hold and what computes. Its own queue is the second fence.
         max_ongoing_requests=2 * ranking.max_queued + ranking.max_batch_requests + 64,
@@ -140,7 +158,7 @@ def build(arguments: dict[str, str]) -> ray_serve.Application:
     """Application builder for Serve config files. Takes no arguments: settings come from the environment."""
     if arguments:
         raise StackError(f"got arguments {sorted(arguments)}; configure RecStack by RECSTACK_… variables instead")
-    return build_application(load_settings())
+    return build_application(load_settings(), ClusterReplica)
 
 
 async def serve_until_signal(settings: Settings, temp_dir: Path, replica: type = RankingReplica) -> None:

@@ -76,7 +76,6 @@ async def stack(folder: Path) -> AsyncIterator[tuple[Deployment, Deployment]]:
             await fakes.stop(*fakes.servers)
 
 
-@pytest.mark.asyncio
 async def test_every_gateway_and_every_ranker_is_replaced_and_no_call_fails(tmp_path: Path) -> None:
     """One after the other, as the gateway's own update may follow that of ranking at once."""
     async with stack(tmp_path) as (ranking, gateway), AsyncClient(gateway.service.target) as client:
@@ -92,7 +91,6 @@ async def test_every_gateway_and_every_ranker_is_replaced_and_no_call_fails(tmp_
         assert len(callers.answers) > CALLERS
 
 
-@pytest.mark.asyncio
 async def test_calls_that_a_server_had_not_taken_up_when_it_ended_are_answered_by_its_successor(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -9,12 +9,15 @@ import pytest
 import yaml
 
 from k8s.validate import COMPONENTS, HERE, Manifest, build, build_with, overlays, pod_templates
-from recstack.config import Settings
+from recstack.config import RankingSettings, Settings
+from recstack.rpc.channel import OPTIONS
+from services.ranking.ray_environment import serving_environment
 from tests.load.arguments import parser
 
 pytestmark = pytest.mark.skipif(shutil.which("kubectl") is None, reason="needs kubectl to build the manifests")
 
 BUILDS = [f"overlays/{name}" for name in overlays()] + ["everything on a volume", "everything in an object store"]
+LOOKED_UP_AGAIN_MS = dict(OPTIONS)["grpc.dns_min_time_between_resolutions_ms"]
 LONG_RUNNING = ("Deployment", "StatefulSet", "RayService")
 
 
@@ -41,7 +44,8 @@ def find(name: str, kind: str) -> dict[str, Manifest]:
 
 @pytest.mark.parametrize("name", BUILDS)
 def test_every_pod_is_restricted(name: str) -> None:
-    """Not root, nothing to gain, a file system that cannot be written; the API server's token for Ray's head alone."""
+    """Not root, nothing to gain, a file system that cannot be written; a token for Ray's autoscaler alone."""
+    autoscaled = [m for m in find(name, "RayService").values() if "autoscalerOptions" in m["spec"]["rayClusterConfig"]]
     for _, pod, template in pods(name):
         spec = template["spec"]
         security = spec["securityContext"]
@@ -50,7 +54,7 @@ def test_every_pod_is_restricted(name: str) -> None:
         assert security["seccompProfile"]["type"] == "RuntimeDefault", pod
         assert spec["enableServiceLinks"] is False, pod
         assert not {"hostNetwork", "hostPID", "hostIPC"} & spec.keys(), pod
-        assert pod == "ranking-head" or spec["automountServiceAccountToken"] is False, pod
+        assert spec["automountServiceAccountToken"] is (pod == "ranking-head" and bool(autoscaled)), pod
         assert all("hostPath" not in volume for volume in spec["volumes"]), pod
         for container in spec["containers"] + spec.get("initContainers", []):
             limits = container["securityContext"]
@@ -89,6 +93,7 @@ def test_what_runs_for_long_is_probed_and_spread_and_kept(name: str) -> None:
         if kind == "Deployment":
             assert template["spec"]["topologySpreadConstraints"], pod
             assert template["spec"]["terminationGracePeriodSeconds"] > 2 * Settings().drain_seconds, pod
+            assert find(name, kind)[pod]["spec"]["minReadySeconds"] > 30 + LOOKED_UP_AGAIN_MS / 1000, pod
 
 
 @pytest.mark.parametrize("name", BUILDS)
@@ -120,6 +125,48 @@ def test_nothing_refers_to_what_is_not_there(name: str) -> None:
             assert "configMapRef" not in source or source["configMapRef"]["name"] in maps, f"{pod}: {source}"
     for scaler in find(name, "HorizontalPodAutoscaler").values():
         assert scaler["spec"]["scaleTargetRef"]["name"] in deployments
+
+
+@pytest.mark.parametrize("name", ["overlays/laptop-ray", "overlays/gpu"])
+def test_a_ray_cluster_fits_what_kuberay_and_ray_expect(name: str) -> None:
+    """KubeRay makes Services from the head's ports; a worker has time for its calls and for Ray's own drain (30 s)."""
+    (service,) = find(name, "RayService").values()
+    head, worker = (template["spec"] for _, template in pod_templates(service))
+    ports = {port["name"]: port["containerPort"] for port in head["containers"][0]["ports"]}
+    assert ports["serve-grpc"] == 50054
+    assert {"serve", "dashboard", "gcs-server"} <= ports.keys()
+    command = worker["containers"][0]["lifecycle"]["preStop"]["exec"]["command"]
+    assert worker["terminationGracePeriodSeconds"] > float(command[-1]) + 30 + Settings().drain_seconds
+    for container in (head["containers"][0], worker["containers"][0]):
+        variables = {entry["name"]: entry["value"] for entry in container["env"]}
+        assert serving_environment(RankingSettings()).items() <= variables.items()
+    assert service["spec"]["rayClusterDeletionDelaySeconds"] > 30
+
+
+def test_gpus_change_how_many_replicas_serve_and_nothing_else_of_serves_config() -> None:
+    """KubeRay takes the config as text, which a patch can only replace as a whole."""
+    (cpu,), (gpu,) = (find(f"overlays/{name}", "RayService").values() for name in ("laptop-ray", "gpu"))
+    plain, scaled = (yaml.safe_load(service["spec"]["serveConfigV2"]) for service in (cpu, gpu))
+    (deployment,) = scaled["applications"][0].pop("deployments")
+    assert plain == scaled
+    assert deployment["autoscaling_config"]["max_replicas"] == 8
+    assert "num_gpus" not in str(deployment)
+    (settings,) = (m["data"] for key, m in find("overlays/gpu", "ConfigMap").items() if key.startswith("settings"))
+    assert settings["RECSTACK_RANKING__NUM_GPUS"] == "1"
+
+
+@pytest.mark.parametrize("name", ["overlays/laptop", "overlays/laptop-ray"])
+def test_a_small_node_has_room_for_an_upgrade(name: str) -> None:
+    """Of two cores Kubernetes' own pods ask for up to one; what an upgrade starts anew has a second pod for a while."""
+    total = 0
+    for kind, pod, template in pods(name):
+        (millicores,) = (
+            int(c["resources"]["requests"]["cpu"].removesuffix("m")) for c in template["spec"]["containers"]
+        )
+        if pod == "ranking-worker":
+            millicores = max(millicores, 200)  # what KubeRay's init container asks for
+        total += {"CronJob": 0, "Deployment": 2, "RayService": 2}.get(kind, 1) * millicores
+    assert total < 1000
 
 
 def _made_claims(name: str) -> Iterator[str]:
