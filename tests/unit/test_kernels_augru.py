@@ -178,18 +178,24 @@ def test_models_take_the_kernels_that_the_dispatch_gives_but_not_where_gradients
 
 def test_dispatch_says_once_where_it_runs(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
     kernels.triton_kernel.cache_clear()
+    monkeypatch.setenv("CC", "cc")
     with caplog.at_level(logging.INFO, kernels.__name__):
         assert kernels.triton_kernel("augru", "cpu") is None
         assert kernels.triton_kernel("augru", "cpu") is None
         assert kernels.triton_kernel("augru", "cuda") is kernel
+        monkeypatch.delenv("CC")
+        monkeypatch.setenv("PATH", "")
+        kernels.triton_kernel.cache_clear()
+        assert kernels.triton_kernel("augru", "cuda") is None
         monkeypatch.setitem(sys.modules, f"{kernels.__name__}.augru", None)
         kernels.triton_kernel.cache_clear()
         assert kernels.triton_kernel("augru", "cuda") is None
     kernels.triton_kernel.cache_clear()
     said = [record.message for record in caplog.records]
     assert said[:2] == ["augru on cpu: plain torch", "augru on cuda: Triton kernel"]
-    assert len(said) == 3
-    assert "install recstack[gpu]" in said[2]
+    assert len(said) == 4
+    assert "install gcc" in said[2]
+    assert "install recstack[gpu]" in said[3]
 
 
 def test_what_the_kernel_cannot_run_is_left_to_torch() -> None:

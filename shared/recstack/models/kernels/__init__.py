@@ -1,7 +1,8 @@
 """Kernels for CUDA, and the one place that decides where they run.
 
-On a CPU, while gradients are wanted, or without Triton, everything is plain torch (`recstack.models.rollout`, with
-gradients `recstack.models.recurrence`). The first use on each kind of device says in the log which it is.
+On a CPU, while gradients are wanted, or without Triton and the C compiler that it builds its launcher with, everything
+is plain torch (`recstack.models.rollout`, with gradients `recstack.models.recurrence`). The first use on each kind of
+device says in the log which it is.
 
 Shape legend: as in `recstack.models.recurrence`; L steps of a history.
 """
@@ -9,6 +10,8 @@ Shape legend: as in `recstack.models.recurrence`; L steps of a history.
 import functools
 import importlib
 import logging
+import os
+import shutil
 from types import ModuleType
 
 import torch
@@ -51,6 +54,9 @@ def triton_kernel(name: str, device_type: str) -> ModuleType | None:
         module = importlib.import_module(f"{__name__}.{name}")
     except ImportError as error:
         log.warning("%s on %s: plain torch, for want of Triton (%s); install recstack[gpu]", name, device_type, error)
+        return None
+    if not (os.environ.get("CC") or shutil.which("gcc") or shutil.which("clang")):
+        log.warning("%s on %s: plain torch, for want of the C compiler that Triton needs; install gcc", name, device_type)
         return None
     log.info("%s on %s: Triton kernel", name, device_type)
     return module
