@@ -56,7 +56,7 @@ def triton_kernel(name: str, device_type: str) -> ModuleType | None:
         log.warning("%s on %s: plain torch, for want of Triton (%s); install recstack[gpu]", name, device_type, error)
         return None
     if not (os.environ.get("CC") or shutil.which("gcc") or shutil.which("clang")):
-        log.warning("%s on %s: plain torch, for want of the C compiler that Triton needs; install gcc", name, device_type)
+        log.warning("%s on %s: plain torch, for want of a C compiler for Triton; install gcc", name, device_type)
         return None
     log.info("%s on %s: Triton kernel", name, device_type)
     return module
