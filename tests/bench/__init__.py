@@ -10,4 +10,5 @@ retrieval_scale                   kinds of index (with index_kinds, retrieval_ki
 training, streaming               samples/s and AUC (with training_peers); memory while rows stream
 freshness, memory, growth         of the whole stack (with growth_points, growth_plot)
 recommend, gateway_overhead       one Recommend by stage; the gateway alone
+scoring_explain                   Ranks beside attributions
 """
