@@ -64,23 +64,21 @@ class Spans:
         """Whether the span at hand goes anywhere."""
         return get_current_span().is_recording()
 
-    def span(self, name: str) -> AbstractContextManager[None]:
-        """A part of the work."""
-        return self._current(name, SpanKind.INTERNAL, {})
+    def span(self, name: str) -> AbstractContextManager[object]:
+        """A part of the work. An exception that leaves it is its status, no event: logs have the trace."""
+        return self._tracer.start_as_current_span(name, record_exception=False)
 
-    @contextmanager
-    def server_call(self, method: str, metadata: Collection[tuple[str, Any]]) -> Iterator[None]:
+    def server_call(self, method: str, metadata: Collection[tuple[str, Any]]) -> AbstractContextManager[object]:
         """The answer to a call; `end_server_call` says how it ended."""
         name = method.removeprefix("/")
-        with self._tracer.start_as_current_span(
+        return self._tracer.start_as_current_span(
             name,
             propagate.extract(dict(metadata)),
             SpanKind.SERVER,
             {"rpc.system.name": "grpc", "rpc.method": name},
             record_exception=False,
             set_status_on_exception=False,
-        ):
-            yield
+        )
 
     def end_server_call(self, code: str, request_id: str) -> None:
         """The outcome of the call at hand."""
@@ -116,10 +114,10 @@ class Spans:
                 if code != "OK":
                     _fail(span, code)
 
-    def redis_call(self, command: str, address: str) -> AbstractContextManager[None]:
+    def redis_call(self, command: str, address: str) -> AbstractContextManager[object]:
         """A round trip to Redis."""
         attributes = {"db.system.name": "redis", "db.operation.name": command, **_server(address)}
-        return self._current(command, SpanKind.CLIENT, attributes)
+        return self._tracer.start_as_current_span(command, None, SpanKind.CLIENT, attributes, record_exception=False)
 
     def metadata(self) -> tuple[tuple[str, str], ...]:
         """The span at hand, for a server to continue."""
@@ -141,12 +139,6 @@ class Spans:
         if not context.trace_flags.sampled:
             return None
         return {"trace_id": format_trace_id(context.trace_id), "span_id": format_span_id(context.span_id)}
-
-    @contextmanager
-    def _current(self, name: str, kind: SpanKind, attributes: Attributes) -> Iterator[None]:
-        """A span below the one at hand. An exception that leaves it is its status, no event: logs have the trace."""
-        with self._tracer.start_as_current_span(name, None, kind, attributes, record_exception=False):
-            yield
 
 
 def _fail(span: Span, code: str) -> None:

@@ -1,6 +1,7 @@
 """Traces by OpenTelemetry, off unless `tracing.endpoint` is set: then OpenTelemetry is not even imported.
 
 What services call is here, and does nothing while tracing is off; what it does otherwise is in `recstack.spans`.
+`server_call` begins a trace or continues one; all else is part of it, and nothing where it is not sampled.
 """
 
 from __future__ import annotations
@@ -68,12 +69,12 @@ def recording() -> bool:
     return _process.spans is not None and _process.spans.recording()
 
 
-def span(name: str) -> AbstractContextManager[None]:
+def span(name: str) -> AbstractContextManager[object]:
     """Around a part of the work in this process."""
-    return _process.spans.span(name) if _process.spans else _NOTHING
+    return _process.spans.span(name) if _process.spans and recording() else _NOTHING
 
 
-def server_call(method: str, metadata: Collection[tuple[str, Any]]) -> AbstractContextManager[None]:
+def server_call(method: str, metadata: Collection[tuple[str, Any]]) -> AbstractContextManager[object]:
     """Around the answer to a call, within the caller's trace if it came with one. Health checks are not traced."""
     if _process.spans is None or method.startswith("/grpc."):
         return _NOTHING
@@ -86,14 +87,14 @@ def end_server_call(code: str, request_id: str) -> None:
         _process.spans.end_server_call(code, request_id)
 
 
-def client_call(method: str, address: str) -> AbstractContextManager[None]:
+def client_call(method: str, address: str) -> AbstractContextManager[object]:
     """Around a call to another service. address: host:port or a gRPC target."""
-    return _process.spans.client_call(method, address) if _process.spans else _NOTHING
+    return _process.spans.client_call(method, address) if _process.spans and recording() else _NOTHING
 
 
-def redis_call(command: str, address: str) -> AbstractContextManager[None]:
+def redis_call(command: str, address: str) -> AbstractContextManager[object]:
     """Around a round trip to Redis at host:port."""
-    return _process.spans.redis_call(command, address) if _process.spans else _NOTHING
+    return _process.spans.redis_call(command, address) if _process.spans and recording() else _NOTHING
 
 
 def trace_metadata() -> tuple[tuple[str, str], ...]:

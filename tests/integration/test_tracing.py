@@ -23,7 +23,7 @@ from recstack.local.services import METRICS_PORT_STEP, SERVICES
 from recstack.redis_server import free_port
 from recstack.rpc.channel import sync_channel
 from recstack.rpc.request_id import HEADER
-from recstack.tracing import exported_traces, recording, span
+from recstack.tracing import exported_traces, recording, server_call
 from tests.bench.world import make_world
 from tests.helpers.collector import Collector, ReceivedSpan, running_collector
 
@@ -129,15 +129,16 @@ def test_a_trace_shows_every_hop_below_the_one_that_caused_it(run: Run) -> None:
 
     root = [("gateway", f"{GATEWAY}/Recommend")]
     hops = {
-        f"{FEATURES}/GetUser": ("hydrate", "user_features"),
-        f"{RETRIEVAL}/Retrieve": ("sources", "recall"),
-        f"{RANKING}/Rank": ("score", "ranking"),
+        f"{FEATURES}/GetUser": "hydrate/user_features",
+        f"{RETRIEVAL}/Retrieve": "sources/recall",
+        f"{RANKING}/Rank": "score/ranking",
     }
     assert above(one(spans, f"{GATEWAY}/Recommend", SERVER)) == []
-    for method, (stage, component) in hops.items():
-        stages = [("gateway", f"{stage}/{component}"), ("gateway", stage), *root]
-        assert above(one(spans, method, CLIENT)) == stages
-        assert above(one(spans, method, SERVER)) == [("gateway", method), *stages]
+    for method, component in hops.items():
+        assert above(one(spans, method, CLIENT)) == [("gateway", component), *root]
+        assert above(one(spans, method, SERVER)) == [("gateway", method), ("gateway", component), *root]
+    for stage in ("merge", "filters", "select"):
+        assert above(one(spans, stage)) == root
     (user_read, *_) = (span for span in spans if (span.name, span.kind) == ("MGET", CLIENT))
     assert names[user_read.parent] == ("feature_store", f"{FEATURES}/GetUser")
     assert not [span for span in spans if span.failed]
@@ -239,7 +240,7 @@ def test_a_collector_that_hangs_does_not_hold_up_the_end(
     monkeypatch.setattr("recstack.spans.CLOSE_SECONDS", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         endpoint = f"http://127.0.0.1:{silent.getsockname()[1]}"
-        with exported_traces(TracingSettings(endpoint=endpoint), "recstack.test"), span("lost"):
+        with exported_traces(TracingSettings(endpoint=endpoint), "recstack.test"), server_call("/a.B/C", ()):
             assert recording()
     assert not recording()
     assert "error code: StatusCode.CANCELLED" in caplog.text

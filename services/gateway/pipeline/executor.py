@@ -55,11 +55,11 @@ class Executor:
             query = await self._hydrate(query, trace)
         with trace.timed("sources"):
             lists = await self._recall(query, trace)
-        with trace.timed("merge"):
+        with trace.traced("merge"):
             candidates = merge(lists, query.explained_item_ids)
         with trace.timed("constraints"):
             candidates = await self._hydrate_constraints(query, candidates, trace)
-        with trace.timed("filters"):
+        with trace.traced("filters"):
             candidates = self._filter(query, candidates, trace)
         with trace.timed("score"):
             candidates = await self._score(query, candidates, trace)
@@ -67,7 +67,7 @@ class Executor:
         with trace.timed("display"):
             rows = self._with_explained(query, candidates, pool)
             candidates = await self._read(self.pipeline.display_hydrator, "display", query, candidates, rows, trace)
-        with trace.timed("select"):
+        with trace.traced("select"):
             selected = self._select(query, candidates, pool, trace)
         trace.add_timing("total", (time.perf_counter() - started) * 1000)
         return Outcome(query, candidates, selected, trace)

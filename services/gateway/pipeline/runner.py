@@ -37,7 +37,7 @@ async def run_step(
     own = query.due(query.deadline.part(step.share, reserve))
     budget = own.deadline.remaining()
     try:
-        with trace.timed(f"{stage}/{name}"):
+        with trace.traced(f"{stage}/{name}"):
             async with asyncio.timeout(budget):
                 return await call(component, own)
     except Exception as error:
@@ -63,7 +63,7 @@ async def _fall_back(
 ) -> ResultT:
     name = component_name(failure.component)
     try:
-        with trace.timed(f"{stage}/{name}"):
+        with trace.traced(f"{stage}/{name}"):
             result = await call(failure.component, query)
     except RecStackError as error:
         causes = [*trace.degraded, f"{failed}: {reason}", f"{name}: {error}"]

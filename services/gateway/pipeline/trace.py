@@ -15,7 +15,7 @@ class Trace:
     timings: (stage or "stage/component", milliseconds), in order of completion.
     degraded: sentences for people, for example "ranking: deadline exceeded after 200 ms; recall order used".
     bundle_versions: version in use, by service.
-    as_spans: whether what is timed is exported as spans, too.
+    as_spans: whether this request is among those whose spans are exported.
     """
 
     timings: list[tuple[str, float]] = field(default_factory=list)
@@ -26,6 +26,10 @@ class Trace:
     def timed(self, name: str) -> "_Timer":
         """Record the wall time of a block, also when it raises."""
         return _Timer(self, name)
+
+    def traced(self, name: str) -> "_Timer":
+        """The same, with a span of that name."""
+        return _Timer(self, name, tracing.span(name) if self.as_spans else None)
 
     def add_timing(self, name: str, duration_ms: float) -> None:
         """Record a duration measured elsewhere, for example by a backend."""
@@ -41,10 +45,10 @@ class _Timer:
 
     __slots__ = ("_name", "_span", "_started", "_trace")
 
-    def __init__(self, trace: Trace, name: str) -> None:
+    def __init__(self, trace: Trace, name: str, span: AbstractContextManager[object] | None = None) -> None:
         self._trace = trace
         self._name = name
-        self._span: AbstractContextManager[None] | None = tracing.span(name) if trace.as_spans else None
+        self._span = span
 
     def __enter__(self) -> None:
         if self._span is not None:
