@@ -17,7 +17,7 @@ READY := $(VENV)/.ready
 STUBS := $(VENV)/.stubs
 PROTOS := $(shell find protos -name '*.proto')
 
-.PHONY: help setup peers protos demo up down train evaluate quality bench bench-stream load test lint types proto-lint images images-test k8s-validate lock format check clean
+.PHONY: help setup peers protos demo up down train evaluate quality bench bench-stream load test upgrade-proof lint types proto-lint images images-test k8s-validate lock format check clean
 
 help: ## Show this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | expand -t 14
@@ -82,6 +82,9 @@ load: setup ## Find the highest rate that the local stack sustains, with a repor
 test: setup ## Run the tests (real Redis, real gRPC servers, real Ray Serve)
 	$(BIN)/pytest
 
+upgrade-proof: setup ## Upgrade gateways, rankers and a Ray cluster while calls go on, none of which may fail (minutes)
+	RECSTACK_UPGRADE_PROOF=1 $(BIN)/pytest -s tests/integration/test_upgrade_rolling.py tests/integration/test_upgrade_ray.py
+
 lint: setup ## Check style and imports
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -93,8 +96,8 @@ types: setup ## Check types: mypy --strict on shared
 images: ## Build all container images with docker or podman, whichever is there (IMAGES=, BASE=, TORCH_INDEX=, TAG=)
 	docker/build $(IMAGES)
 
-images-test: images setup ## The same, then bring the composed stack up and ask it (needs a Docker daemon with compose)
-	IMAGES_TAG=$(or $(TAG),dev) $(BIN)/pytest tests/integration/test_images.py
+images-test: images setup ## The same, then run them by compose and by the manifests (needs a Docker daemon with compose)
+	IMAGES_TAG=$(or $(TAG),dev) $(BIN)/pytest tests/integration/test_images*.py
 
 k8s-validate: setup ## Build every kustomize combination and check it against the schemas (CRDS=folder for custom kinds)
 	$(BIN)/python k8s/validate.py $(if $(CRDS),--crds $(CRDS))
