@@ -27,6 +27,7 @@ KUBERNETES_VERSION = "1.32.0"
 COMPONENTS = [
     "training",
     "autoscaling",
+    "autoscaling-keda",
     "ranking-ray",
     "ranking-ray-gpu",
     "network-policy",
@@ -35,6 +36,7 @@ COMPONENTS = [
     "load-test",
     "backup",
     "redis-external",
+    "tls",
     "bundles-volume",
     "bundles-object-store",
     "small-node",

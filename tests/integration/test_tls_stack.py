@@ -1,5 +1,6 @@
 """The whole local stack under mutual TLS: every hop of a recommendation is encrypted, and the tools come along."""
 
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,10 @@ import trustme
 from recstack import Client, Event, EventType, Tls, UnavailableError
 from recstack.config import TlsSettings
 from recstack.local import LocalStack
+from recstack.rpc.credentials import tls_to
 from tests.bench.world import make_world
+from tests.load.gateway import Gateway, Outcome
+from tests.load.traffic import SimilarItems
 
 
 @pytest.fixture
@@ -23,6 +27,13 @@ def tls(tmp_path: Path) -> TlsSettings:
     return TlsSettings(mutual=True, **paths)
 
 
+async def load_on(address: str, tls: Tls | None) -> Outcome:
+    """One request of the load harness."""
+    async with Gateway(address, connections=1, k=5, timeout=10.0, tls=tls) as gateway:
+        await gateway.connect()
+        return await gateway.send(SimilarItems(item_id=1))
+
+
 def test_a_stack_under_mutual_tls_recommends_and_takes_events(tls: TlsSettings, tmp_path: Path) -> None:
     """Features are loaded, all services are healthy, an answer is whole, and nobody else gets one."""
     settings = make_world(tmp_path / "world", items=200, users=100, history=20)
@@ -35,6 +46,7 @@ def test_a_stack_under_mutual_tls_recommends_and_takes_events(tls: TlsSettings, 
             assert not answer.degraded
             assert not answer.cold_start
             assert client.record_events(1, [Event(item_id=next(iter(answer)).item_id, type=EventType.CLICK)]) == (True,)
+        assert asyncio.run(load_on(address, tls_to("gateway", stack.settings))).error == ""
         with Client(address, timeout=10.0) as client, pytest.raises(UnavailableError, match="does it speak TLS"):
             client.info()
         with (

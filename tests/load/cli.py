@@ -7,7 +7,9 @@ from contextlib import contextmanager
 
 from rich.console import Console
 
+from recstack.config import load_settings
 from recstack.errors import RecStackError
+from recstack.rpc.credentials import tls_to
 from tests.load.arguments import parser, target_of, traffic_of
 from tests.load.crew import Crew, CrewOptions, LoadError
 from tests.load.knee import Knee, Step, Target, find_knee
@@ -45,6 +47,7 @@ def drive(arguments: argparse.Namespace, console: Console) -> Result:
             workers=arguments.workers,
             connections=arguments.connections,
             timeout=arguments.timeout,
+            tls=tls_to("gateway", load_settings()),
         )
         console.print(f"{place.address}: {place.server}; {place.where}", highlight=False, soft_wrap=True)
         with Crew(options) as crew:
@@ -104,7 +107,7 @@ class LoadSession:
 @contextmanager
 def _place(arguments: argparse.Namespace) -> Iterator[Place]:
     if arguments.target:
-        yield Place.at(arguments.target, arguments.users or (1, 6000))
+        yield Place.at(arguments.target, arguments.users or (1, 6000), tls=tls_to("gateway", load_settings()))
         return
     from tests.load.local import local_place  # it brings torch, which a load generator in a cluster does without
 

@@ -8,6 +8,7 @@ from multiprocessing.process import BaseProcess
 from types import TracebackType
 from typing import Any, Self
 
+from recstack.rpc.credentials import Tls
 from tests.load.recorder import Recording, merged
 from tests.load.traffic import TrafficOptions
 from tests.load.worker import Closed, Open, Window, WorkerOptions, work
@@ -30,6 +31,7 @@ class CrewOptions:
     workers: int = 2
     connections: int = 4
     timeout: float = 1.0
+    tls: Tls | None = None
 
     def __post_init__(self) -> None:
         for name in ("workers", "connections", "timeout"):
@@ -88,6 +90,7 @@ class Crew:
             connections=self._options.connections,
             timeout=self._options.timeout,
             traffic=self._options.traffic,
+            tls=self._options.tls,
         )
         process = context.Process(target=work, args=(theirs, options), name=f"load-{number}", daemon=True)
         process.start()

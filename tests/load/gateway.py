@@ -11,6 +11,7 @@ import grpc.aio
 
 from recstack.api.common.v1 import common_pb2
 from recstack.api.gateway.v1 import gateway_pb2, gateway_pb2_grpc
+from recstack.rpc.credentials import Tls, channel_credentials, load_pem
 from tests.load.traffic import NOTHING, Action, Explain, Page, RecordEvents, SimilarItems
 
 # Neither retries nor shared connections: a failure is counted, and each channel is a connection of its own, so that
@@ -44,9 +45,9 @@ class Outcome:
 class Gateway:
     """Connections to one address; an async context manager. timeout: deadline of each call, seconds."""
 
-    def __init__(self, address: str, *, connections: int, k: int, timeout: float) -> None:
+    def __init__(self, address: str, *, connections: int, k: int, timeout: float, tls: Tls | None = None) -> None:
         self._k, self._timeout = k, timeout
-        self._channels = [grpc.aio.insecure_channel(address, options=OPTIONS) for _ in range(connections)]
+        self._channels = [_channel(address, tls) for _ in range(connections)]
         self._stubs = cycle([gateway_pb2_grpc.RecommenderServiceStub(channel) for channel in self._channels])
 
     async def __aenter__(self) -> Self:
@@ -92,6 +93,12 @@ class Gateway:
             page=Page(tuple(page.item_ids), tuple(page.channel_masks), page.arm),
             cold_start=page.cold_start,
         )
+
+
+def _channel(address: str, tls: Tls | None) -> grpc.aio.Channel:
+    if tls is None:
+        return grpc.aio.insecure_channel(address, options=OPTIONS)
+    return grpc.aio.secure_channel(address, channel_credentials(load_pem(tls)), options=OPTIONS)
 
 
 def events_request(action: RecordEvents) -> gateway_pb2.RecordEventsRequest:

@@ -12,6 +12,7 @@ import numpy as np
 from recstack.bundle import BundleStore
 from recstack.config import BundleSettings, Settings, load_settings
 from recstack.local import LocalStack
+from recstack.rpc.credentials import tls_to
 from tests.bench.world import make_world
 from tests.load.place import Place
 
@@ -35,7 +36,7 @@ def local_place(store: str | None, engine: Engine, users: tuple[int, int] | None
 
 def _described(stack: LocalStack, engine: Engine, users: tuple[int, int]) -> Place:
     where = f"a local stack that shares {os.cpu_count()} cores with the load generator, ranking engine {engine}"
-    return Place.at(stack.settings.gateway.address, users, where)
+    return Place.at(stack.settings.gateway.address, users, where, tls_to("gateway", stack.settings))
 
 
 def _settings(store: str) -> Settings:

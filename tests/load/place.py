@@ -4,7 +4,7 @@ import os
 import platform
 from dataclasses import dataclass
 
-from recstack import Client
+from recstack import Client, Tls
 from recstack.errors import RecStackError
 from tests.load.crew import LoadError
 
@@ -21,10 +21,12 @@ class Place:
     where: str
 
     @classmethod
-    def at(cls, address: str, users: tuple[int, int], where: str = "a gateway that was running") -> "Place":
+    def at(
+        cls, address: str, users: tuple[int, int], where: str = "a gateway that was running", tls: Tls | None = None
+    ) -> "Place":
         """Ask the gateway who it is. Raises LoadError when it does not answer."""
         try:
-            with Client(address, timeout=INFO_SECONDS) as client:
+            with Client(address, timeout=INFO_SECONDS, tls=tls) as client:
                 info = client.info()
         except RecStackError as error:
             raise LoadError(f"no load without a gateway: {error}") from error

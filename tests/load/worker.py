@@ -9,6 +9,7 @@ from multiprocessing.connection import Connection
 
 import uvloop
 
+from recstack.rpc.credentials import Tls
 from tests.load.arrivals import poisson
 from tests.load.gateway import Gateway, Outcome
 from tests.load.loops import closed_loop, open_loop
@@ -68,6 +69,7 @@ class WorkerOptions:
     connections: int
     timeout: float
     traffic: TrafficOptions
+    tls: Tls | None = None
 
 
 def work(pipe: Connection, options: WorkerOptions) -> None:
@@ -79,7 +81,13 @@ def work(pipe: Connection, options: WorkerOptions) -> None:
 
 
 async def _serve(pipe: Connection, options: WorkerOptions) -> None:
-    gateway = Gateway(options.address, connections=options.connections, k=options.traffic.k, timeout=options.timeout)
+    gateway = Gateway(
+        options.address,
+        connections=options.connections,
+        k=options.traffic.k,
+        timeout=options.timeout,
+        tls=options.tls,
+    )
     async with gateway:
         await gateway.connect()
         driver = Driver(gateway, Traffic(options.traffic, options.name), options.name)

@@ -260,7 +260,7 @@ def _allows(policies: list[Manifest], direction: str, pod: Manifest, peer: Manif
     ]
     rules = [rule for policy in chosen for rule in policy.get(side, [])]
     return not chosen or any(
-        (peers not in rule or any(_selects(entry["podSelector"], peer) for entry in rule[peers]))
+        (peers not in rule or any("podSelector" in e and _selects(e["podSelector"], peer) for e in rule[peers]))
         and ("ports" not in rule or any(entry["port"] == port for entry in rule["ports"]))
         for rule in rules
     )
