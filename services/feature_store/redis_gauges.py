@@ -22,7 +22,7 @@ class RedisGauges:
     While nobody answers, values stay as they are: that Redis is gone shows in failed calls.
     """
 
-    def __init__(self, redis: RedisClient, address: str, interval_seconds: float = 5.0) -> None:
+    def __init__(self, redis: RedisClient, address: str, interval_seconds: float = 2.0) -> None:
         self._redis = redis
         self._address = address
         self._interval_seconds = interval_seconds
