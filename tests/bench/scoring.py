@@ -24,37 +24,45 @@ its cost alone.
 """
 
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from time import process_time
 from typing import Literal
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 from torch import nn
 
-from recstack.features.catalogue import ItemTable
 from recstack.features.schema import PROFILE_SIZES
-from recstack.models.blend import Blend, Member, Users
+from recstack.models.blend import Blend
 from recstack.models.dcn import DCN, DCNConfig
 from recstack.models.dien import DIEN, DIENConfig
-from recstack.models.ranker import Ranker, Served
+from recstack.models.ranker import Ranker
 from services.trainer.trainers import find_trainer
 from tests.bench import scoring_peers as peers
 from tests.bench.harness import Comparison, Report, Sample, interleave, main
+from tests.bench.scoring_requests import (
+    CANDIDATES,
+    FIELD_SIZES,
+    HISTORY,
+    ITEMS,
+    Requests,
+    alike,
+    blend_of,
+    mixed,
+    random_items,
+    random_users,
+    served_form,
+)
 from tests.bench.scoring_work import Work, dcn_work, dien_work
 
-ITEMS, CANDIDATES, HISTORY = 4000, 500, 50
 GEMM_SIZE = 1024
 TIMES_FASTER, SHARE_OF_GEMM = 5.0, 0.5
 BATCHES = (2, 4, 8, 16)
 DIEN_HIDDEN, DIEN_ATTENTION = (64, 32), 16
 DCN_2017_PROFILE = ("gender", "age", "occupation")
-FIELD_SIZES = {"item": ITEMS + 1, "genres": 19, "year": 64, **PROFILE_SIZES}
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,62 +196,12 @@ def together(rounds: int) -> list[Comparison]:
     return lines
 
 
-Requests = tuple[Users, list[NDArray[np.int64]]]
-
-
-def alike(size: int) -> Requests:
-    """Requests of CANDIDATES and full histories."""
-    return random_users(size), [random_items(CANDIDATES) for _ in range(size)]
-
-
-def mixed(size: int) -> Requests:
-    """Requests of 20 to CANDIDATES candidates and 0 to HISTORY events."""
-    rng = np.random.default_rng(0)
-    counts, lengths = rng.integers(20, CANDIDATES, size), rng.integers(0, HISTORY, size)
-    return random_users(size, lengths), [random_items(count) for count in counts]
-
-
 def mean_alone(blend: Blend, asked: Requests, rounds: int) -> float:
     """Milliseconds of a request when each is scored by itself."""
     users, candidates = asked
     sides = {str(row): partial(blend.predict, users.take([row]), [items]) for row, items in enumerate(candidates)}
     samples = interleave(sides, rounds, clock=process_time)
     return statistics.mean(sample.milliseconds for sample in samples.values())
-
-
-def served_form(model: Ranker) -> Served:
-    """`model` as a bundle would serve it."""
-    with torch.inference_mode():
-        return model.eval().served(model.encode_items(item_table()))
-
-
-def blend_of(model: Ranker) -> Blend:
-    """`model` as the only ranker of a bundle."""
-    with torch.inference_mode():
-        return Blend({"model": Member(model, model.eval().encode_items(item_table()), 1.0)})
-
-
-def item_table() -> ItemTable:
-    """ITEMS with random genres and years."""
-    genres = torch.randint(0, FIELD_SIZES["genres"], (ITEMS + 1, 6))
-    return ItemTable(torch.randint(0, FIELD_SIZES["year"], (ITEMS + 1,)), genres)
-
-
-def random_users(size: int, lengths: Sequence[int] | NDArray[np.int64] | None = None) -> Users:
-    """Users with HISTORY events each, or with as many as `lengths` says."""
-    rng = np.random.default_rng(size)
-    lengths = [HISTORY] * size if lengths is None else lengths
-    return Users(
-        rng.integers(0, 3, (size, len(PROFILE_SIZES))),
-        [random_items(length) for length in lengths],
-        [rng.integers(1, 6, length).astype(np.float32) for length in lengths],
-        np.zeros(size, np.int64),
-    )
-
-
-def random_items(count: int) -> NDArray[np.int64]:
-    """Item indices."""
-    return np.random.default_rng(count).integers(1, ITEMS + 1, count)
 
 
 def peer_rows(widths: Mapping[str, int], requests: int) -> peers.Rows:
