@@ -37,6 +37,7 @@ class RayCluster:
     """A running cluster of a rendered RayService; `kill` it in the end.
 
     address: where its proxy is to listen. settings: the ConfigMap's variables, as they are on this machine.
+    log: what the container would write.
     """
 
     service: Manifest
@@ -66,8 +67,8 @@ class RayCluster:
             "temp-dir": self._temp / "ray",
         }
         flags = " ".join(f"--{name}={value}" for name, value in options.items())
-        self._log = self.folder / f"ray-{self.host}.log"
-        with self._log.open("wb") as output:
+        self.log = self.folder / f"ray-{self.host}.log"
+        with self.log.open("wb") as output:
             self.process = subprocess.Popen(
                 ["/bin/bash", "-c", "--", f"ulimit -n 65536; ray start --head {flags} --block"],
                 cwd=ROOT,
@@ -129,8 +130,14 @@ class RayCluster:
         return {replica["replica_id"] for replica in deployment["replicas"] if replica["state"] == "RUNNING"}
 
     def wait_until_replaced(self, before: set[str]) -> None:
-        """Until none of these replicas runs any more and the application is RUNNING."""
-        self._until(lambda: self.status() == "RUNNING" and bool(now := self.replicas()) and not now & before)
+        """Until none of these replicas runs any more. Some replica must run all the time: without one, calls would wait."""
+
+        def replaced() -> bool:
+            running = self.replicas()
+            assert running, "no replica runs"
+            return not running & before
+
+        self._until(replaced)
 
     def end(self) -> None:
         """As Kubernetes ends a worker's pod: its preStop command, then SIGTERM, then what is left is killed."""
@@ -159,8 +166,8 @@ class RayCluster:
     def _until(self, condition: Callable[[], bool]) -> None:
         deadline = time.monotonic() + SECONDS
         while True:
-            assert self.process.poll() is None, self._log.read_text()
-            assert time.monotonic() < deadline, f"{self._log.read_text()}\n{self.application()}"
+            assert self.process.poll() is None, self.log.read_text()
+            assert time.monotonic() < deadline, f"{self.log.read_text()}\n{self.application()}"
             try:
                 if condition():
                     return

@@ -113,6 +113,8 @@ def test_the_manifests_own_config_serves_and_a_changed_one_is_taken_over_without
             request = rank_request()
             answer = ranking_pb2_grpc.RankingServiceStub(channel).Rank(request, timeout=CALL_SECONDS)
         np.testing.assert_allclose(answer.scores, offline_scores(store, answer.bundle_version, request), atol=1e-5)
+        # The replica's own lines are in the container's log, for `kubectl logs` and whatever collects them.
+        assert f"bundle {answer.bundle_version} is in use" in ray.log.read_text()
 
         before = ray.replicas()
         with calls(name.target):
