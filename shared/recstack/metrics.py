@@ -5,7 +5,10 @@ come from code (methods, stages, channels, statuses) or are bundle versions, nev
 """
 
 import os
+import threading
+import time
 from typing import Any
+from wsgiref.simple_server import WSGIServer
 
 from prometheus_client import Counter, Gauge, Histogram, start_http_server
 
@@ -16,6 +19,8 @@ from recstack.rpc.workers import WORKER_VARIABLE
 _SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
 _SHARES = tuple(step / 20 for step in range(21))
 _COUNTS = (1, 2, 4, 8, 16, 32)
+MOVE_SECONDS = 5.0
+"""Between two looks for an earlier port."""
 _DAYS = tuple(days * 86_400.0 for days in (1 / 24, 1, 7, 30, 90, 365))
 
 # Every service
@@ -91,20 +96,42 @@ def export(settings: MetricsSettings, attempts: int = 1) -> None:
     """Serve all metrics at http://HOST:PORT/metrics; does nothing when the port is 0.
 
     Workers of one service take the ports after each other: PORT, PORT + 1, … attempts: how many ports to try, for
-    replicas whose number on this machine nobody knows. Raises StackError when they are taken.
+    replicas whose number on this machine nobody knows; one that got a later port moves to an earlier one as soon as
+    that is free. Raises StackError when they are taken.
     """
     if not settings.port:
         return
     first = settings.port + max(0, int(os.environ.get(WORKER_VARIABLE, "1")) - 1)
-    for port in range(first, first + attempts):
+    try:
+        port, server = _listen(settings.host, range(first, first + attempts))
+    except OSError as refused:
+        raise StackError(
+            f"cannot serve metrics on {settings.host}:{first}: {refused.strerror}; set RECSTACK_METRICS__PORT to "
+            "another port, or to 0 for none"
+        ) from refused
+    _exports.exporting = True
+    if port > first:
+        threading.Thread(target=_move, args=(settings.host, first, port, server), name="metrics", daemon=True).start()
+
+
+def _listen(host: str, ports: range) -> tuple[int, WSGIServer]:
+    """The first free port, and the server that has it; OSError when all are taken."""
+    for port in ports:
         try:
-            start_http_server(port, settings.host)
+            return port, start_http_server(port, host)[0]
         except OSError as error:
             refused = error
-        else:
-            _exports.exporting = True
-            return
-    raise StackError(
-        f"cannot serve metrics on {settings.host}:{first}: {refused.strerror}; set RECSTACK_METRICS__PORT to "
-        "another port, or to 0 for none"
-    ) from refused
+    raise refused
+
+
+def _move(host: str, first: int, port: int, server: WSGIServer) -> None:
+    """Outlive the replica that had the first port: in a pod, Prometheus knows of that one alone."""
+    while port > first:
+        time.sleep(MOVE_SECONDS)
+        try:
+            earlier, successor = _listen(host, range(first, port))
+        except OSError:
+            continue
+        server.shutdown()
+        server.server_close()
+        port, server = earlier, successor

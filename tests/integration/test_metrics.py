@@ -1,5 +1,7 @@
 """What Prometheus would read from a real stack after real requests."""
 
+import socket
+import time
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import replace
@@ -7,7 +9,7 @@ from dataclasses import replace
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from recstack import Client, Event, EventType
+from recstack import Client, Event, EventType, metrics
 from recstack.config import MetricsSettings
 from recstack.errors import InvalidRequestError, StackError
 from recstack.local import LocalStack
@@ -126,3 +128,21 @@ def test_a_port_that_is_taken_is_said_so() -> None:
     export(MetricsSettings(port=port, host="127.0.0.1"))
     with pytest.raises(StackError, match="set RECSTACK_METRICS__PORT to another port"):
         export(MetricsSettings(port=port, host="127.0.0.1"))
+
+
+def test_a_replica_takes_the_first_port_when_its_predecessor_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pod has one port that Prometheus reads, and replicas come and go in it."""
+    monkeypatch.setattr(metrics, "MOVE_SECONDS", 0.1)
+    with socket.socket() as predecessor:
+        predecessor.bind(("127.0.0.1", 0))
+        predecessor.listen()
+        port: int = predecessor.getsockname()[1]
+        export(MetricsSettings(port=port, host="127.0.0.1"), attempts=32)
+    deadline = time.monotonic() + 30
+    while True:
+        try:
+            assert read(port)["recstack_bundle_refused",] == 0
+            break
+        except OSError:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
