@@ -14,14 +14,17 @@ import pytest
 import trustme
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from recstack.config import TlsSettings
-from recstack.errors import StackError
+from recstack.api.features.v1 import features_pb2
+from recstack.config import FeatureStoreSettings, RankingSettings, Settings, TlsSettings
+from recstack.errors import StackError, UnavailableError
 from recstack.redis_server import free_port
 from recstack.rpc.channel import aio_channel, sync_channel
 from recstack.rpc.credentials import Tls, connection_problem
 from recstack.rpc.probe import probe
 from recstack.rpc.renewed_channel import RenewedChannel
 from recstack.rpc.server import LIVE, RunningServer, start_server
+from services.gateway.clients import Backends
+from services.gateway.pipeline.deadline import Deadline
 
 SERVING = "SERVING"
 
@@ -105,6 +108,25 @@ async def test_with_a_certificate_a_server_speaks_tls_alone(files: Files, tmp_pa
     files.issue("server", "another.example")
     async with serving(files.settings()) as server:
         assert await asked(f"127.0.0.1:{server.port}", files.caller()) == WRONG_NAME
+
+
+async def test_the_gateway_says_what_is_wrong_with_a_backend(files: Files) -> None:
+    """In words for people, where gRPC has none; and it calls ranking without TLS where that is asked for."""
+    async with serving(TlsSettings()) as server:
+        address = f"127.0.0.1:{server.port}"
+        settings = Settings(
+            tls=TlsSettings(authority=str(files.authority)),
+            feature_store=FeatureStoreSettings(address=address),
+            ranking=RankingSettings(address=address, plaintext=True),
+        )
+        backends = Backends.connect(settings)
+        try:
+            request = features_pb2.GetInfoRequest()
+            with pytest.raises(UnavailableError, match=rf"feature store at {address} is unavailable \({NO_TLS}\)"):
+                await backends.features.call(backends.features.stub.GetInfo, request, Deadline.after(10))
+            assert await ask(backends.ranking.channel) == SERVING
+        finally:
+            await backends.aclose()
 
 
 async def test_with_mutual_tls_a_caller_needs_a_certificate_of_the_same_authority(files: Files, tmp_path: Path) -> None:

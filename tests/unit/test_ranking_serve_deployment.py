@@ -7,7 +7,7 @@ from typing import Any
 import grpc
 import pytest
 
-from recstack.config import BundleSettings, RankingSettings, Settings
+from recstack.config import BundleSettings, RankingSettings, Settings, TlsSettings
 from recstack.errors import OverloadedError, RecStackError, StackError
 from recstack.rpc.request_id import HEADER
 from services.ranking.serve_app import _answered, build, build_application
@@ -82,3 +82,11 @@ def test_settings_survive_the_way_to_a_replica_with_another_working_directory(
 def test_the_builder_takes_settings_from_the_environment_only() -> None:
     with pytest.raises(StackError, match="RECSTACK_"):
         build({"replicas": "2"})
+
+
+def test_tls_is_refused_where_it_would_not_be_had() -> None:
+    """Serve's gRPC proxy speaks none: serving without it in silence would be the worst answer."""
+    tls = TlsSettings(certificate="tls.crt", key="tls.key")
+    with pytest.raises(StackError, match=r"Ray Serve's gRPC proxy speaks no TLS: set ranking\.plaintext"):
+        build_application(Settings(tls=tls))
+    assert build_application(Settings(tls=tls, ranking=RankingSettings(plaintext=True)))
