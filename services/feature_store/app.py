@@ -12,12 +12,13 @@ from recstack.metrics import export
 from recstack.rpc.server import Registration, RunningServer, run_until_signal, start_server
 from recstack.tracing import exported_traces
 from services.feature_store.bulk_loader import BulkLoader
-from services.feature_store.connection import connect, display_address
+from services.feature_store.connection import RedisClient, connect, display_address
 from services.feature_store.durability import DurabilityGuard
 from services.feature_store.event_writer import EventWriter
 from services.feature_store.health_monitor import HealthMonitor
 from services.feature_store.pipelined_reads import PipelinedReads, can_pipeline
 from services.feature_store.redis_gauges import RedisGauges
+from services.feature_store.sentinel import MasterClient
 from services.feature_store.servicer import SERVICE, FeatureStoreServicer
 from services.feature_store.store import FeatureStore, epoch_ms
 
@@ -33,7 +34,7 @@ async def running(settings: Settings, clock: Callable[[], int] = epoch_ms) -> As
     limits = settings.feature_store
     address = display_address(settings.redis_url)
     redis = connect(settings.redis_url, limits.redis_timeout_ms)
-    reads = PipelinedReads(settings.redis_url, limits.redis_timeout_ms) if can_pipeline(settings.redis_url) else None
+    reads = _pipelined_reads(settings.redis_url, limits.redis_timeout_ms, redis)
     guard = DurabilityGuard(redis, address, limits.durability)
     store = FeatureStore(
         redis,
@@ -54,7 +55,8 @@ async def running(settings: Settings, clock: Callable[[], int] = epoch_ms) -> As
             log.warning("%s; starting anyway", error)
         registration = Registration(SERVICE, features_pb2_grpc.add_FeatureStoreServiceServicer_to_server, servicer)
         server = await start_server(limits.address, [registration], serving=False, tls=settings.tls)
-        monitor = HealthMonitor(redis, address, guard, server)
+        on_new_master = reads.disconnect if reads else lambda: None
+        monitor = HealthMonitor(redis, address, guard, server, on_new_master=on_new_master)
         await monitor.check()
         watching = [asyncio.create_task(monitor.run()), asyncio.create_task(RedisGauges(redis, address).run())]
         try:
@@ -68,6 +70,12 @@ async def running(settings: Settings, clock: Callable[[], int] = epoch_ms) -> As
         if reads is not None:
             await reads.aclose()
         await redis.aclose()
+
+
+def _pipelined_reads(url: str, timeout_ms: int, redis: RedisClient) -> PipelinedReads | None:
+    if isinstance(redis, MasterClient):
+        return PipelinedReads(redis.url.master, timeout_ms, redis.locate)
+    return PipelinedReads(url, timeout_ms) if can_pipeline(url) else None
 
 
 async def serve(settings: Settings) -> None:
