@@ -22,12 +22,24 @@ _NOT_LOGGED = {
 }
 
 
+_ROUNDING = 0.02
+"""Part of a deadline that may be left when the caller's has passed: gRPC rounds it up by 1 % on its way."""
+
+
 class ServedCall:
     """A call that is being answered. `code` is the name of the status that its caller gets."""
 
     def __init__(self, method: str) -> None:
         self.method = method
         self.code = grpc.StatusCode.OK.name
+        self.started = time.perf_counter()
+
+    def cancelled(self, seconds_left: float | None) -> None:
+        """The caller waits no longer: it has left, or, which is the server's failure, its time has run out."""
+        if seconds_left is not None:
+            allowed = time.perf_counter() - self.started + seconds_left
+            if seconds_left <= _ROUNDING * allowed:
+                self.code = grpc.StatusCode.DEADLINE_EXCEEDED.name
 
     def failed(self, error: Exception) -> tuple[grpc.StatusCode, str]:
         """Status and message for the caller; from within `except`.
@@ -50,7 +62,6 @@ def served_call(method: str, metadata: Collection[tuple[str, Any]]) -> Iterator[
     """Around the handler of a call. method: "/package.Service/Name". metadata: what came with the call."""
     call = ServedCall(method)
     token = bind_request_id(accepted_request_id(metadata))
-    started = time.perf_counter()
     with tracing.server_call(method, metadata):
         try:
             yield call
@@ -60,6 +71,6 @@ def served_call(method: str, metadata: Collection[tuple[str, Any]]) -> Iterator[
             raise
         finally:
             tracing.end_server_call(call.code, current_request_id())
-            seconds = time.perf_counter() - started
+            seconds = time.perf_counter() - call.started
             RPC_SECONDS.labels(method.rpartition("/")[2], call.code).observe(seconds, tracing.exemplar())
             unbind_request_id(token)

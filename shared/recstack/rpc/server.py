@@ -58,6 +58,9 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
                     return await inner(request, context)
                 except grpc.aio.AbortError:
                     raise
+                except asyncio.CancelledError:
+                    call.cancelled(context.time_remaining())
+                    raise
                 except Exception as error:
                     await context.abort(*call.failed(error))
 
