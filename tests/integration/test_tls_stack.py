@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 import trustme
+from rich.console import Console
 
 from recstack import Client, Event, EventType, Tls, UnavailableError
+from recstack.cli import stack as cli_stack
 from recstack.config import TlsSettings
 from recstack.local import LocalStack
 from recstack.rpc.credentials import tls_to
@@ -34,7 +36,9 @@ async def load_on(address: str, tls: Tls | None) -> Outcome:
         return await gateway.send(SimilarItems(item_id=1))
 
 
-def test_a_stack_under_mutual_tls_recommends_and_takes_events(tls: TlsSettings, tmp_path: Path) -> None:
+def test_a_stack_under_mutual_tls_recommends_and_takes_events(
+    tls: TlsSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Features are loaded, all services are healthy, an answer is whole, and nobody else gets one."""
     settings = make_world(tmp_path / "world", items=200, users=100, history=20)
     settings = settings.model_copy(update={"tls": tls, "home": tmp_path / "home"})
@@ -46,6 +50,8 @@ def test_a_stack_under_mutual_tls_recommends_and_takes_events(tls: TlsSettings, 
             assert not answer.degraded
             assert not answer.cold_start
             assert client.record_events(1, [Event(item_id=next(iter(answer)).item_id, type=EventType.CLICK)]) == (True,)
+        monkeypatch.setattr(cli_stack, "load_settings", lambda: stack.settings)
+        assert cli_stack.print_stack(Console(quiet=True), stack.state), "recstack status finds all healthy"
         assert asyncio.run(load_on(address, tls_to("gateway", stack.settings))).error == ""
         with Client(address, timeout=10.0) as client, pytest.raises(UnavailableError, match="does it speak TLS"):
             client.info()
