@@ -130,7 +130,7 @@ class RayCluster:
         return {replica["replica_id"] for replica in deployment["replicas"] if replica["state"] == "RUNNING"}
 
     def wait_until_replaced(self, before: set[str]) -> None:
-        """Until none of these replicas runs any more. Some replica must run all the time: without one, calls would wait."""
+        """Until none of these replicas runs any more. One must run all the time, or calls would wait."""
 
         def replaced() -> bool:
             running = self.replicas()
