@@ -9,7 +9,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 BUF := npx --yes --package=@bufbuild/buf@1.75.0 -- buf
 PEERS := .venv-peers
-BENCHES := recommend_floor stack_of_defaults ray_serve scoring feature_reads retrieval_scale training freshness memory growth
+BENCHES := recommend_floor stack_of_defaults ray_serve scoring feature_reads retrieval_scale training freshness memory growth tracing_cost
 PIP := -m pip install --quiet --disable-pip-version-check
 PIP_INSTALL := $(BIN)/python $(PIP) --constraint constraints.txt
 

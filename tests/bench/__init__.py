@@ -9,6 +9,7 @@ scoring, gpu_scoring              DIEN and DCN on a CPU thread (with scoring_pee
 retrieval_scale                   kinds of index (with index_kinds, retrieval_kinds, retrieval_filters, …)
 training, streaming               samples/s and AUC (with training_peers); memory while rows stream
 freshness, memory, growth         of the whole stack (with growth_points, growth_plot)
+tracing_cost                      traces of all requests, of some, and of none
 recommend, gateway_overhead       one Recommend by stage; the gateway alone
 scoring_explain, scoring_trials   Ranks beside attributions; what is not built in
 """

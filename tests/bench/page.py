@@ -16,6 +16,7 @@ ORDER = (
     "freshness",
     "memory",
     "growth",
+    "tracing_cost",
 )
 HEAD = """# Results
 
