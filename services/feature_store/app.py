@@ -29,7 +29,7 @@ log = logging.getLogger("recstack.feature_store")
 async def running(settings: Settings, clock: Callable[[], int] = epoch_ms) -> AsyncIterator[RunningServer]:
     """The service, started. It boots while Redis is down: health says NOT_SERVING until Redis answers.
 
-    Raises StackError when the port is taken or Redis does not keep the promised durability.
+    Raises StackError when the port is taken or Redis does not, or cannot, keep the promised durability.
     """
     limits = settings.feature_store
     address = display_address(settings.redis_url)
@@ -45,7 +45,16 @@ async def running(settings: Settings, clock: Callable[[], int] = epoch_ms) -> As
         item_ttl_ms=settings.ttl.item * 1000,
         clock=clock,
     )
-    writer = EventWriter(redis, address, store, guard, limits.max_history, limits.dedupe_seconds)
+    writer = EventWriter(
+        redis,
+        address,
+        store,
+        guard,
+        limits.max_history,
+        limits.dedupe_seconds,
+        min_replicas=limits.min_replicas,
+        confirm_ms=limits.redis_timeout_ms // 2,
+    )
     loader = BulkLoader(redis, address, limits.max_history)
     servicer = FeatureStoreServicer(store, writer, loader, limits, clock)
     try:

@@ -4,10 +4,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from redis.asyncio import RedisCluster
 
 from recstack import tracing
 from recstack.api.common.v1 import common_pb2
-from recstack.errors import NotFoundError
+from recstack.errors import NotFoundError, StackError, UnavailableError
 from services.feature_store import keys
 from services.feature_store.connection import RedisClient, redis_errors
 from services.feature_store.durability import DurabilityGuard
@@ -30,7 +31,11 @@ class WriteResult:
 
 
 class EventWriter:
-    """Writes event batches: history, counters and log change together or not at all, once per event id."""
+    """Writes event batches: history, counters and log change together or not at all, once per event id.
+
+    min_replicas: replicas of Redis that must have confirmed a batch, within confirm_ms, before it counts as written.
+    Raises StackError for replicas of a Redis Cluster, whose client cannot wait for them.
+    """
 
     def __init__(
         self,
@@ -40,13 +45,23 @@ class EventWriter:
         guard: DurabilityGuard,
         max_history: int,
         dedupe_seconds: int,
+        min_replicas: int = 0,
+        confirm_ms: int = 100,
     ) -> None:
+        if min_replicas and isinstance(redis, RedisCluster):
+            raise StackError(
+                f"feature_store.min_replicas is {min_replicas}, which a Redis Cluster cannot be asked for; "
+                "set it to 0, and min-replicas-to-write on the nodes"
+            )
+        self._redis = redis
         self._script = redis.register_script(_SCRIPT)
         self._address = address
         self._store = store
         self._guard = guard
         self._max_history = max_history
         self._dedupe_seconds = dedupe_seconds
+        self._min_replicas = min_replicas
+        self._confirm_ms = max(confirm_ms, 1)
 
     async def write(self, batch: EventBatch) -> WriteResult:
         """Write the events that are new.
@@ -84,10 +99,26 @@ class EventWriter:
                 record.tobytes(),
             ]
         with redis_errors(self._address), tracing.redis_call("EVALSHA", self._address):
-            history_length, *flags = await self._script(keys=script_keys, args=arguments)
+            history_length, *flags = await self._run(script_keys, arguments)
         written = np.empty(len(order), bool)
         written[order] = np.array(flags, bool)
         return WriteResult(written.tolist(), int(history_length))
+
+    async def _run(self, keys: list[bytes], arguments: list[int | str | bytes]) -> list[int]:
+        """The script's answer, once enough replicas have what it wrote, and all that was written before."""
+        if not self._min_replicas:
+            answer: list[int] = await self._script(keys=keys, args=arguments)
+            return answer
+        async with self._redis.pipeline(transaction=False) as pipeline:  # WAIT is about its own connection
+            await self._script(keys=keys, args=arguments, client=pipeline)  # type: ignore[arg-type]  # its stub lacks it
+            pipeline.wait(self._min_replicas, self._confirm_ms)
+            answer, confirmed = await pipeline.execute()
+        if confirmed < self._min_replicas:
+            raise UnavailableError(
+                f"Redis at {self._address} has the events, but only {confirmed} of {self._min_replicas} replicas "
+                "confirmed them; send them again with the same ids"
+            )
+        return answer
 
     async def _check_items(self, batch: EventBatch) -> None:
         unknown = await self._store.unknown_items(batch.item_ids)

@@ -42,6 +42,9 @@ class FeatureStoreSettings(_Section):
     durability: Literal["memory", "fsync"] = Field(
         "memory", description="'fsync' refuses to start unless Redis runs with appendfsync always"
     )
+    min_replicas: int = Field(
+        0, ge=0, description="replicas of Redis that must have an event before it is acknowledged; not with a cluster"
+    )
     redis_timeout_ms: int = Field(200, ge=1, description="per Redis round trip")
 
 

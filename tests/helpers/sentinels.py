@@ -1,5 +1,7 @@
 """A Redis master, its replica and a Sentinel that watches them, as real processes."""
 
+import os
+import signal
 import subprocess
 import time
 from collections.abc import Iterator
@@ -53,6 +55,13 @@ class Watched:
         with redis.Redis(HOST, self.sentinel_port) as sentinel:
             sentinel.execute_command("SENTINEL", "FAILOVER", SERVICE)
         wait_until(lambda: self.master() != before)
+
+    def kill(self, port: int) -> None:
+        """End a server without a word."""
+        pid = self.servers[port].pid
+        assert pid is not None
+        os.kill(pid, signal.SIGKILL)
+        self.servers[port].stop()
 
     def replicated(self) -> bool:
         """Whether the replica has everything, and is one that Sentinel may choose."""
