@@ -12,7 +12,7 @@ import yaml
 from prometheus_client import REGISTRY
 from prometheus_client.metrics import MetricWrapperBase
 
-from k8s.validate import HERE
+from k8s.validate import HERE, build_with, pod_templates
 from recstack import metrics
 from tests.helpers.prometheus import only_firing, promtool
 
@@ -169,6 +169,31 @@ def _situation(series: dict[str, str], firing: set[str]) -> dict[str, Any]:
         "input_series": [{"series": name, "values": values} for name, values in series.items()],
         "promql_expr_test": [only_firing(firing, f"{MINUTES}m")],
     }
+
+
+@pytest.mark.skipif(shutil.which("kubectl") is None, reason="needs kubectl")
+@pytest.mark.parametrize("engine", [[], ["ranking-ray"]], ids=["plain", "ray"])
+def test_prometheus_finds_and_may_read_every_service(engine: list[str]) -> None:
+    """Pods that the PodMonitor selects, its port in them, and a network policy that lets Prometheus in."""
+    manifests = build_with([*engine, "network-policy", "monitoring", "bundles-volume"])
+    (monitor,) = (manifest["spec"] for manifest in manifests if manifest["kind"] == "PodMonitor")
+    (endpoint,) = monitor["podMetricsEndpoints"]
+    (settings,) = (one["data"] for one in manifests if one["kind"] == "ConfigMap" and "REDIS_URL" in one["data"])
+    port = int(settings["RECSTACK_METRICS__PORT"])
+    read = {}
+    for manifest in manifests:
+        for _, template in pod_templates(manifest):
+            labels, ports = template["metadata"]["labels"], template["spec"]["containers"][0].get("ports", [])
+            if [one["containerPort"] for one in ports if one["name"] == endpoint["port"]] == [port]:
+                assert monitor["selector"]["matchLabels"].items() <= labels.items()
+                read[labels["app.kubernetes.io/name"]] = manifest
+    assert read.keys() == {"gateway", "feature-store", "retrieval", "ranking"}
+    for service in read:
+        (policy,) = (
+            one["spec"] for one in manifests if one["kind"] == "NetworkPolicy" and one["metadata"]["name"] == service
+        )
+        let_in = {entry["port"] for rule in policy["ingress"] for entry in rule["ports"]}
+        assert port in let_in, service
 
 
 def test_the_page_lists_every_metric_with_its_labels() -> None:

@@ -45,7 +45,7 @@ def click_rate(metric: str, by: str) -> str:
 class Panel:
     """One panel. queries: expression and legend of each line. limit: from where on a value is bad, for those that tell.
 
-    stacked: lines add up to a whole.
+    stacked: lines add up to a whole. exemplars: points that lead to the trace of a request.
     """
 
     title: str
@@ -56,6 +56,7 @@ class Panel:
     width: int = 8
     limit: float | None = None
     stacked: bool = False
+    exemplars: bool = False
 
 
 @dataclass(frozen=True)
@@ -115,6 +116,7 @@ ROWS = [
                 queries=[(quantile(q, CALL_SECONDS, where=CALLS), f"p{q * 100:g}") for q in (0.5, 0.95, 0.99)],
                 unit="s",
                 limit=0.2,
+                exemplars=True,
             ),
             Panel(
                 title="Failed calls",
@@ -133,6 +135,7 @@ ROWS = [
                 queries=[(quantile(0.95, "recstack_stage_seconds", "stage"), "{{stage}}")],
                 unit="s",
                 width=16,
+                exemplars=True,
                 about="Stages, and after a slash their components. Stages follow each other, their components overlap.",
             ),
         ],
@@ -268,9 +271,11 @@ ROWS = [
 ]
 
 
-def target(index: int, expression: str, legend: str) -> dict[str, Any]:
+def target(panel: Panel, index: int) -> dict[str, Any]:
     """One query."""
-    return {"refId": chr(ord("A") + index), "expr": expression, "legendFormat": legend, "range": True}
+    expression, legend = panel.queries[index]
+    reference = chr(ord("A") + index)
+    return {"refId": reference, "expr": expression, "legendFormat": legend, "exemplar": panel.exemplars}
 
 
 def drawn(panel: Panel, place: dict[str, int], identity: int) -> dict[str, Any]:
@@ -307,7 +312,7 @@ def drawn(panel: Panel, place: dict[str, int], identity: int) -> dict[str, Any]:
             "overrides": [],
         },
         "options": options,
-        "targets": [target(index, *query) for index, query in enumerate(panel.queries)],
+        "targets": [target(panel, index) for index in range(len(panel.queries))],
     }
 
 
