@@ -30,7 +30,7 @@ SHARES = {"without": None, "5 % traced": 0.05, "all traced": 1.0}
 
 def run(console: Console, short: bool) -> Report:
     """Start a stack for each of SHARES and let them take turns."""
-    rounds, requests = (1, 20) if short else (7, 200)
+    rounds, requests = (1, 20) if short else (24, 100)
     report = Report("Tracing: CPU per Recommend")
     with contextlib.ExitStack() as running:
         folder = Path(running.enter_context(tempfile.TemporaryDirectory(prefix="recstack-bench-")))
