@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from recstack.api.features.v1 import features_pb2_grpc
 from recstack.config import Settings
 from recstack.errors import UnavailableError
-from recstack.metrics import export
+from recstack.metrics import export, exporting
 from recstack.rpc.server import Registration, RunningServer, run_until_signal, start_server
 from recstack.tracing import exported_traces
 from services.feature_store.bulk_loader import BulkLoader
@@ -67,7 +67,9 @@ async def running(settings: Settings, clock: Callable[[], int] = epoch_ms) -> As
         on_new_master = reads.disconnect if reads else lambda: None
         monitor = HealthMonitor(redis, address, guard, server, on_new_master=on_new_master)
         await monitor.check()
-        watching = [asyncio.create_task(monitor.run()), asyncio.create_task(RedisGauges(redis, address).run())]
+        watching = [asyncio.create_task(monitor.run())]
+        if exporting():
+            watching.append(asyncio.create_task(RedisGauges(redis, address).run()))
         try:
             yield server
         finally:
