@@ -15,6 +15,7 @@ HEAVY = {
     "sklearn",
     "matplotlib",
     "PIL",
+    "opentelemetry",
     "ray",
     "triton",
     "rich",
