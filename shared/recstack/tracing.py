@@ -1,4 +1,4 @@
-"""Traces by OpenTelemetry, off unless `tracing.endpoint` is set: then OpenTelemetry is not even imported.
+"""Traces by OpenTelemetry, off unless `tracing.endpoint` is set: then RecStack does not even import it.
 
 What services call is here, and does nothing while tracing is off; what it does otherwise is in `recstack.spans`.
 `server_call` begins a trace or continues one; all else is part of it, and nothing where it is not sampled.

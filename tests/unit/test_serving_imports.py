@@ -15,7 +15,7 @@ HEAVY = {
     "sklearn",
     "matplotlib",
     "PIL",
-    "opentelemetry",
+    "recstack.spans",  # OpenTelemetry; redis-py takes of it what it finds, asked or not
     "ray",
     "triton",
     "rich",
