@@ -9,12 +9,14 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from recstack import AsyncClient, RecommendationList
 from recstack.bundle import BundleStore
 from recstack.rpc import channel
+from recstack.rpc.renewed_channel import FAILED_SECONDS, RenewedChannel
 from recstack.rpc.server import start_server
 from tests.helpers.gateway_stack import Stack
 from tests.helpers.headless_service import HeadlessService
@@ -121,3 +123,28 @@ async def test_calls_that_a_server_had_not_taken_up_when_it_ended_are_answered_b
             stopped.set()
             assert min(await asyncio.gather(*callers)) > 0
         await coming.stop(0)
+
+
+async def test_a_channel_whose_name_led_nowhere_is_made_anew() -> None:
+    """By itself gRPC asks again later and later: minutes after a first training that took minutes."""
+    now, made = [0.0], []
+
+    def make(_: object) -> grpc.aio.Channel:
+        made.append(grpc.aio.insecure_channel((empty, name)[len(made)].target, options=channel.OPTIONS))
+        return made[-1]
+
+    with HeadlessService("nobody") as empty, HeadlessService("ranking") as name:
+        pod = name.new_pod()
+        server = await start_server(pod, [])
+        name.add(pod)
+        async with RenewedChannel(None, make, clock=lambda: now[0]) as connection:
+            stub = health_pb2_grpc.HealthStub(connection)
+            for _ in range(2):
+                with pytest.raises(grpc.aio.AioRpcError, match="resol"):
+                    await stub.Check(health_pb2.HealthCheckRequest(), timeout=CALL_SECONDS)
+                now[0] += FAILED_SECONDS
+            for _ in range(3):  # a channel that is connected stays
+                await stub.Check(health_pb2.HealthCheckRequest(), timeout=CALL_SECONDS)
+                now[0] += FAILED_SECONDS
+            assert len(made) == 2
+        await server.stop(0)

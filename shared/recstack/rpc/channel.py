@@ -11,10 +11,10 @@ from recstack.rpc.renewed_channel import RenewedChannel
 
 MAX_MESSAGE_BYTES = 64 * 1024 * 1024
 
-# Retries live in gRPC itself. UNAVAILABLE: nothing was done. CANCELLED: a server that ends gives it to the calls that it
-# had received and not yet taken up (grpc#41785); what a caller cancels is not tried again. All our calls may be repeated.
-# retryThrottling is the budget: 200 failures in a row and no call is tried again before others succeed, so that retries
-# cannot multiply an outage. It must hold all calls that are in flight when the one address that is known goes away.
+# Retries live in gRPC itself. UNAVAILABLE: nothing was done. CANCELLED: a server that ends gives it to the calls that
+# it had received and not yet taken up (grpc#41785); what a caller cancels is not tried again. All our calls may be
+# repeated. retryThrottling is the budget: 200 failures in a row and no call is tried again before others succeed, so
+# that retries cannot multiply an outage. It must hold all calls in flight when the one known address goes away.
 SERVICE_CONFIG = {
     "loadBalancingConfig": [{"round_robin": {}}],
     "methodConfig": [
@@ -49,9 +49,13 @@ def aio_channel(address: str, tls: Tls | None = None) -> grpc.aio.Channel:
 
     With `tls` it goes on with renewed certificates. Raises StackError for files that cannot be used.
     """
-    if tls is None:
-        return grpc.aio.insecure_channel(address, options=OPTIONS)
-    return RenewedChannel(tls, lambda credentials: grpc.aio.secure_channel(address, credentials, options=OPTIONS))
+
+    def make(credentials: grpc.ChannelCredentials | None) -> grpc.aio.Channel:
+        if credentials is None:
+            return grpc.aio.insecure_channel(address, options=OPTIONS)
+        return grpc.aio.secure_channel(address, credentials, options=OPTIONS)
+
+    return RenewedChannel(tls, make)
 
 
 def sync_channel(address: str, tls: Tls | None = None) -> grpc.Channel:

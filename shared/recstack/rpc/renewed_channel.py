@@ -1,7 +1,8 @@
-"""A channel whose certificates may be renewed while it is in use.
+"""A channel that is made anew when the one before is of no use any more; calls in flight finish on that one.
 
-gRPC for Python reads a channel's certificates once, so a process that runs longer than they last would be refused one
-day. This channel makes itself anew when the files have changed; calls in flight finish on the connection before.
+Its certificates may be renewed: gRPC for Python reads them once, so a process that runs longer than they last would be
+refused one day. And its name may lead nowhere for a while, as that of a Service whose pods are not ready: gRPC then
+waits longer and longer before it asks again, at last two minutes, and does not see the pods that have become ready.
 """
 
 import asyncio
@@ -22,49 +23,72 @@ log = logging.getLogger("recstack.rpc")
 CHECK_SECONDS = 60.0
 """How often a call looks at the files."""
 
+FAILED_SECONDS = 5.0
+"""A channel that has no connection at two looks so far apart is replaced."""
+
 _FINISH_SECONDS = 60.0
-"""What calls in flight get when certificates change."""
+"""What calls in flight get when the channel changes."""
 
 
 class RenewedChannel(grpc.aio.Channel):
-    """An asyncio channel with TLS. `make` opens one from credentials. Raises StackError for unusable files."""
+    """An asyncio channel, with TLS if `tls` is given. `make` opens one from credentials, which are None without TLS.
+
+    Raises StackError for unusable files.
+    """
 
     def __init__(
         self,
-        tls: Tls,
-        make: Callable[[grpc.ChannelCredentials], grpc.aio.Channel],
+        tls: Tls | None,
+        make: Callable[[grpc.ChannelCredentials | None], grpc.aio.Channel],
         check_seconds: float = CHECK_SECONDS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._tls, self._make = tls, make
         self._check_seconds, self._clock = check_seconds, clock
-        self._pem = load_pem(tls)
-        self._channel = make(channel_credentials(self._pem))
-        self._checked_at = clock()
+        self._pem = load_pem(tls) if tls else None
+        self._channel = self._open()
+        self._checked_at = self._looked_at = clock()
+        self._failed = False
         self._closing: set[asyncio.Task[None]] = set()
 
     @property
     def current(self) -> grpc.aio.Channel:
-        """The channel with the certificates that are in the files, at most `check_seconds` old."""
+        """The channel: not a failed one, and with the files' certificates of at most `check_seconds` ago."""
         now = self._clock()
-        if now - self._checked_at >= self._check_seconds:
+        if now - self._looked_at >= FAILED_SECONDS:
+            self._looked_at = now
+            self._replace_if_failed()
+        if self._tls and now - self._checked_at >= self._check_seconds:
             self._checked_at = now
-            self._renew()
+            self._renew(self._tls)
         return self._channel
 
-    def _renew(self) -> None:
+    def _open(self) -> grpc.aio.Channel:
+        return self._make(channel_credentials(self._pem) if self._pem else None)
+
+    def _replace_if_failed(self) -> None:
+        failed = self._channel.get_state() is grpc.ChannelConnectivity.TRANSIENT_FAILURE
+        if failed and self._failed:
+            self._replace()
+        else:
+            self._failed = failed
+
+    def _renew(self, tls: Tls) -> None:
         try:
-            if read_pem(self._tls) == self._pem:
+            if read_pem(tls) == self._pem:
                 return
-            self._pem = load_pem(self._tls)
+            self._pem = load_pem(tls)
         except StackError as error:
             log.warning("%s; the certificates before go on", error)
             return
-        before, self._channel = self._channel, self._make(channel_credentials(self._pem))
+        self._replace()
+        log.info("%s was renewed", tls.certificate or tls.authority)
+
+    def _replace(self) -> None:
+        before, self._channel, self._failed = self._channel, self._open(), False
         task = asyncio.get_running_loop().create_task(before.close(_FINISH_SECONDS))
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)
-        log.info("%s was renewed", self._tls.certificate or self._tls.authority)
 
     def unary_unary(self, *args: Any, **kwargs: Any) -> Any:
         """As of `grpc.aio.Channel`."""
