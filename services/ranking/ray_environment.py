@@ -3,7 +3,6 @@
 A variable that the user has set wins.
 """
 
-import random
 import secrets
 import socket
 import tempfile
@@ -12,9 +11,7 @@ from pathlib import Path
 
 from recstack.config import RankingSettings
 from recstack.errors import StackError
-
-# Below the kernel's ephemeral range, so that no outgoing connection takes a port between the choice and its use.
-PORT_RANGE = range(20_000, 32_000)
+from recstack.ports import free_ports
 
 # Unix socket paths end at 107 bytes; HAProxy adds 73 to the folder while it starts, Ray 65.
 MAX_TEMP_PATH = 34
@@ -93,21 +90,3 @@ def split_address(address: str) -> tuple[str, int]:
         raise StackError(
             f"cannot listen on {address}: {error}; stop the other process, or choose another address in the settings"
         ) from error
-
-
-def free_ports(count: int) -> list[int]:
-    """`count` free ports in a row."""
-    for _ in range(200):
-        start = random.randrange(PORT_RANGE.start, PORT_RANGE.stop - count)
-        ports = list(range(start, start + count))
-        if all(_is_free(port) for port in ports):
-            return ports
-    raise StackError(f"no {count} free ports in a row between {PORT_RANGE.start} and {PORT_RANGE.stop}; free some")
-
-
-def _is_free(port: int) -> bool:
-    try:
-        with socket.create_server(("", port)):
-            return True
-    except OSError:
-        return False

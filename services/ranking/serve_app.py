@@ -27,10 +27,11 @@ from recstack.config import Settings, load_settings
 from recstack.errors import NotFoundError, StackError
 from recstack.logs import setup_logging
 from recstack.metrics import export
+from recstack.ports import free_ports
 from recstack.rpc.served_call import served_call
 from recstack.rpc.server import LIVE
 from recstack.tracing import start_tracing, stop_tracing
-from services.ranking.ray_environment import free_ports, split_address
+from services.ranking.ray_environment import split_address
 
 log = logging.getLogger("recstack.ranking")
 

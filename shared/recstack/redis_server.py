@@ -17,6 +17,7 @@ from redis.retry import Retry
 
 from recstack.errors import StackError
 from recstack.lifeline import tied_to_parent
+from recstack.ports import free_port
 
 HOST = "127.0.0.1"
 _LOG_TAIL_LINES = 15
@@ -44,13 +45,6 @@ def _no_binary(reason: str) -> str:
         f"no Redis server found: redis-server is not on PATH, and {reason}; install redis-server (7.0 or newer), "
         "or set REDIS_URL to a Redis that is running"
     )
-
-
-def free_port() -> int:
-    """A TCP port on loopback that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return int(probe.getsockname()[1])
 
 
 class RedisServer:

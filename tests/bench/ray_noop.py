@@ -14,7 +14,8 @@ from grpc_health.v1 import health_pb2
 
 from recstack.api.ranking.v1 import ranking_pb2
 from recstack.config import RankingSettings, Settings
-from services.ranking.ray_environment import free_ports, ray_environment, split_address, temporary_path
+from recstack.ports import free_ports
+from services.ranking.ray_environment import ray_environment, split_address, temporary_path
 
 Setup = Literal["ours", "defaults"]
 

@@ -24,7 +24,7 @@ from rich.console import Console
 from recstack.api.common.v1 import common_pb2
 from recstack.api.ranking.v1 import ranking_pb2
 from recstack.local.processes import family
-from recstack.redis_server import free_port
+from recstack.ports import free_port
 from recstack.rpc.channel import aio_channel
 from tests.bench import ray_noop
 from tests.bench.harness import Comparison, Report, Side, interleave, main

@@ -17,7 +17,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from recstack.api.features.v1 import features_pb2
 from recstack.config import FeatureStoreSettings, RankingSettings, Settings, TlsSettings
 from recstack.errors import StackError, UnavailableError
-from recstack.redis_server import free_port
+from recstack.ports import free_port
 from recstack.rpc.channel import aio_channel, sync_channel
 from recstack.rpc.credentials import Tls, connection_problem
 from recstack.rpc.probe import probe

@@ -14,7 +14,7 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from recstack.lifeline import tied_to_parent
-from recstack.redis_server import free_port
+from recstack.ports import free_port
 
 Series = dict[str, float]
 """Values by series, as promtool writes them: name{label="value",…}."""

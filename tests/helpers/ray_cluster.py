@@ -21,9 +21,10 @@ import yaml
 
 from k8s.validate import Manifest
 from recstack.config import RankingSettings
+from recstack.ports import free_ports
 from recstack.rpc.probe import probe
 from services.ranking.ray_drain import CONFIG_FILE
-from services.ranking.ray_environment import free_ports, ray_environment, temporary_path
+from services.ranking.ray_environment import ray_environment, temporary_path
 
 ROOT = Path(__file__).parents[2]
 SECONDS = 180.0

@@ -13,7 +13,8 @@ from typing import Any
 import redis
 
 from recstack.lifeline import tied_to_parent
-from recstack.redis_server import HOST, RedisServer, find_redis_binary, free_port
+from recstack.ports import free_port
+from recstack.redis_server import HOST, RedisServer, find_redis_binary
 
 SERVICE = "recstack"
 PASSWORD = "p@ss:word"

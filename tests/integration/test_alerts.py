@@ -28,7 +28,7 @@ from recstack.bundle import BundleStore
 from recstack.config import BundleSettings, MetricsSettings
 from recstack.local import LocalStack
 from recstack.local.services import METRICS_PORT_STEP, SERVICES
-from recstack.redis_server import free_port
+from recstack.ports import free_port
 from tests.bench.world import make_world
 from tests.helpers.prometheus import PrometheusServer, Series, Targets, only_firing, promtool
 

@@ -25,7 +25,8 @@ from prometheus_client import REGISTRY
 from recstack.api.features.v1 import features_pb2 as pb
 from recstack.errors import StackError
 from recstack.lifeline import tied_to_parent
-from recstack.redis_server import find_redis_binary, free_port
+from recstack.ports import free_port
+from recstack.redis_server import find_redis_binary
 from services.feature_store.connection import connect
 from services.feature_store.redis_gauges import RedisGauges
 

@@ -15,7 +15,7 @@ from recstack.errors import BundleError, DataError, UnavailableError
 from recstack.features import loader
 from recstack.features.loader import LoadCounts, load_bundle_features, write_feature_files
 from recstack.features.schema import TITLE_BYTES
-from recstack.redis_server import free_port
+from recstack.ports import free_port
 
 NUM_USERS, NUM_ITEMS, NUM_EVENTS = 40, 25, 600
 

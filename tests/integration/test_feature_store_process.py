@@ -9,7 +9,7 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from recstack.redis_server import free_port
+from recstack.ports import free_port
 
 
 def start(redis_url: str, address: str, **settings: str) -> subprocess.Popen[str]:

@@ -12,7 +12,8 @@ import trustme
 from feature_store_kit import CLICK, history_of, item_chunk, load, running_store, write_request
 
 from recstack.lifeline import tied_to_parent
-from recstack.redis_server import HOST, find_redis_binary, free_port
+from recstack.ports import free_port
+from recstack.redis_server import HOST, find_redis_binary
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from recstack import Client, EventType, RecommendationList
-from recstack.redis_server import free_port
+from recstack.ports import free_port
 from tests.integration.test_local_stack import wait_until
 
 pytestmark = [

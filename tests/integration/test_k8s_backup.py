@@ -11,7 +11,7 @@ import redis
 import yaml
 
 from k8s.validate import HERE
-from recstack.redis_server import free_port
+from recstack.ports import free_port
 from tests.integration.test_local_stack import wait_until
 
 TOOLS = ("redis-server", "redis-cli", "redis-check-rdb")

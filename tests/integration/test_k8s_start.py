@@ -17,7 +17,8 @@ import pytest
 
 from k8s.validate import HERE, Manifest, build, pod_templates
 from recstack import Client
-from recstack.redis_server import RedisServer, free_port
+from recstack.ports import free_port
+from recstack.redis_server import RedisServer
 from recstack.rpc.probe import probe
 from tests.bench.world import make_world
 from tests.integration.test_local_stack import wait_until

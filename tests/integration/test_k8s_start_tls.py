@@ -14,7 +14,8 @@ import trustme
 from k8s.validate import build_with, pod_templates
 from recstack.api.features.v1 import features_pb2
 from recstack.api.features.v1.features_pb2_grpc import FeatureStoreServiceStub
-from recstack.redis_server import RedisServer, free_port
+from recstack.ports import free_port
+from recstack.redis_server import RedisServer
 from recstack.rpc.channel import sync_channel
 from recstack.rpc.credentials import Tls
 from recstack.rpc.probe import probe

@@ -12,7 +12,7 @@ from feature_store_kit import item_chunk, load, running_store, user_chunk
 
 from recstack.api.features.v1 import features_pb2
 from recstack.api.gateway.v1 import gateway_pb2
-from recstack.redis_server import free_port
+from recstack.ports import free_port
 from tests.bench.world import make_world
 from tests.helpers.fake_gateway import FakeGateway, running_fake_gateway
 from tests.helpers.gateway_stack import CATALOGUE, Stack, running_stack

@@ -15,7 +15,7 @@ from recstack.errors import InvalidRequestError, StackError
 from recstack.local import LocalStack
 from recstack.local.services import METRICS_PORT_STEP, SERVICES
 from recstack.metrics import export
-from recstack.redis_server import free_port
+from recstack.ports import free_port
 from tests.bench.world import make_world
 
 Samples = dict[tuple[str, ...], float]

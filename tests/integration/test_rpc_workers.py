@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 from recstack.api.features.v1 import features_pb2, features_pb2_grpc
-from recstack.redis_server import free_port
+from recstack.ports import free_port
 
 PROCESSES = 2
 CONNECTIONS = 24

@@ -20,7 +20,7 @@ from recstack.api.gateway.v1 import gateway_pb2, gateway_pb2_grpc
 from recstack.config import MetricsSettings, TracingSettings
 from recstack.local import LocalStack
 from recstack.local.services import METRICS_PORT_STEP, SERVICES
-from recstack.redis_server import free_port
+from recstack.ports import free_port
 from recstack.rpc.channel import sync_channel
 from recstack.rpc.request_id import HEADER
 from recstack.tracing import exported_traces, recording, server_call

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from recstack.config import Settings
-from recstack.redis_server import HOST, free_port
+from recstack.ports import free_port
+from recstack.redis_server import HOST
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,8 @@ import aiohttp
 from recstack.errors import StackError
 from recstack.lifeline import tied_to_parent
 from recstack.local.processes import end, family
-from recstack.redis_server import HOST, free_port
+from recstack.ports import free_port
+from recstack.redis_server import HOST
 from tests.bench.peers.default_gateway import OPTIONS, Options
 
 START_SECONDS = 120.0
