@@ -6,7 +6,7 @@ request (`history_memory`). User-side and item-side factors of equal width also 
 inputs of the crosses too.
 
 Shape legend: B users, N candidates, L history steps, I items, E item vector, D inputs of the crosses, F features,
-Z factors, M units of a memory of the training rows, H units of one memory of the history.
+Z factors, M units of a memory of the training rows, H units of one memory of the history, W = H + 1 for the bias.
 """
 
 from dataclasses import dataclass
@@ -168,6 +168,16 @@ class DCN(Ranker):
 
     def encode_users(self, batch: UserBatch, item_vectors_IE: Tensor) -> UserState:
         """Everything that does not depend on candidates."""
+        return self.encode_users_from(batch, self.history_items(item_vectors_IE))
+
+    def history_items(self, item_vectors_IE: Tensor) -> Tensor:
+        """What a history reads of item vectors, [I+1, W]: the items' values, then their bias."""
+        first = sum(self._item_split[:2])
+        values_IH = item_vectors_IE[:, first : first + self.config.history_dim]
+        return torch.cat([values_IH, item_vectors_IE[:, -1:]], dim=1)
+
+    def encode_users_from(self, batch: UserBatch, history_items_IW: Tensor) -> UserState:
+        """`encode_users`, given `history_items`."""
         names = list(PROFILE_SIZES)
         tokens = [
             embed(batch.profile_B4[:, names.index(name)])
@@ -179,7 +189,7 @@ class DCN(Ranker):
             profile_BF=profile_BF,
             ids_BZ=nothing_B0 if self.user_embeddings is None else self.user_embeddings(batch.users_B),
             memory_BM=nothing_B0 if self.user_memory is None else self.user_memory.recall(batch.users_B),
-            history=self._remember(batch, item_vectors_IE),
+            history=self._remember(batch, history_items_IW),
         )
 
     def score(self, state: UserState, candidates_BNE: Tensor, visible_BN: Tensor | None = None) -> Tensor:
@@ -277,15 +287,11 @@ class DCN(Ranker):
             columns += [self.query(described_IF), self.value(described_IF)]
         return torch.cat(columns, dim=1)
 
-    def _remember(self, batch: UserBatch, item_vectors_IE: Tensor) -> Remembered | None:
+    def _remember(self, batch: UserBatch, history_items_IW: Tensor) -> Remembered | None:
         if not self.config.half_lives:
             return None
-        first = sum(self._item_split[:2])
-        values_IH = item_vectors_IE[:, first : first + self.config.history_dim]
-        items_BL = batch.items_BL
-        return self.history.remember(
-            values_IH[items_BL], item_vectors_IE[:, -1][items_BL], batch.ratings_BL, batch.lengths_B
-        )
+        items_BLW = history_items_IW[batch.items_BL]
+        return self.history.remember(items_BLW[..., :-1], items_BLW[..., -1], batch.ratings_BL, batch.lengths_B)
 
 
 def _set_buckets(genres_IG: Tensor, buckets: int) -> Tensor:

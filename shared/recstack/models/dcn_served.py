@@ -6,7 +6,7 @@ computed once per request, and what is left per pair is one product with as many
 none where users and items only meet in the network.
 
 Shape legend: B users, N candidates, I items, D inputs of the network, C readouts, T columns of an item, F features,
-S factors that are inputs of their own, Z factors.
+S factors that are inputs of their own, Z factors, W what a history reads of an item.
 """
 
 from collections.abc import Sequence
@@ -37,7 +37,7 @@ class ServedDCN(Served):
     def __init__(self, model: DCN, item_vectors_IE: Tensor) -> None:
         """model: in eval mode. item_vectors_IE: of its `encode_items`."""
         self._model = model
-        self._item_vectors_IE = item_vectors_IE  # a history reads its items' values
+        self._history_items_IW = model.history_items(item_vectors_IE)
         # A ranker of ratings averages cross and deep: their last layers are halved once, here.
         share = 0.5 if model.prediction is Prediction.RATING else 1.0
         self._cross = served_cross(model.cross, share * model.cross_out.weight[0], share * model.cross_out.bias)
@@ -70,7 +70,7 @@ class ServedDCN(Served):
     def encode(self, users: UserBatch) -> ServedUsers:
         """See Served."""
         model = self._model
-        features_B1F, factors_B1Z = model.user_inputs(model.encode_users(users, self._item_vectors_IE))
+        features_B1F, factors_B1Z = model.user_inputs(model.encode_users_from(users, self._history_items_IW))
         if self._averages:
             inputs_B1X = features_B1F / model.tokens
         else:
