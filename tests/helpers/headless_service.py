@@ -5,13 +5,14 @@ real DNS server answers with those that are in, so that a client finds them by `
 """
 
 import random
-import socket
 import time
 from types import TracebackType
 from typing import Self
 
 from dnslib import QTYPE, RR, A, DNSRecord
 from dnslib.server import BaseResolver, DNSLogger, DNSServer
+
+from recstack.ports import free_port
 
 
 class HeadlessService(BaseResolver):
@@ -23,8 +24,7 @@ class HeadlessService(BaseResolver):
         self._pods: list[str] = []
         self._given = 0
         self._asked = time.monotonic()
-        with socket.create_server((self._address(1), 0)) as probe:
-            self.port = probe.getsockname()[1]
+        self.port = free_port()
         self._server = DNSServer(self, address="127.0.0.1", port=0, logger=DNSLogger("-request,-reply"))
 
     def __enter__(self) -> Self:

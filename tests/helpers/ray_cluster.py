@@ -6,6 +6,7 @@ that also serves, as two would want the same ports; ports of its own for all tha
 """
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -157,6 +158,7 @@ class RayCluster:
         for process in alive:
             process.kill()
         psutil.wait_procs(alive, timeout=SECONDS)
+        shutil.rmtree(self._temp, ignore_errors=True)
 
     def _get(self, path: str) -> requests.Response:
         return requests.get(self._url(path), timeout=SECONDS)
