@@ -5,6 +5,7 @@ import logging
 import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -176,6 +177,23 @@ async def test_new_connections_get_a_renewed_certificate(files: Files, caplog: p
         assert second != first
         assert second in (files.folder / "server.pem").read_text()
         assert await asked(f"127.0.0.1:{server.port}", files.caller()) == SERVING
+
+
+async def test_a_channel_that_is_closed_ends_the_calls_of_the_one_before(files: Files, tmp_path: Path) -> None:
+    """They may finish when certificates change, and not outlive the channel: nothing could be shut down else."""
+    (tmp_path / "next").mkdir()
+    following = Files(tmp_path / "next")
+    async with serving(files.settings()) as server:
+        make = partial(grpc.aio.secure_channel, f"127.0.0.1:{server.port}")
+        async with RenewedChannel(files.caller(), make, check_seconds=0) as channel:
+            watch: Any = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest())
+            assert (await watch.read()).status == health_pb2.HealthCheckResponse.SERVING
+            before = channel.current
+            (files.folder / "ca.pem").write_bytes((following.folder / "ca.pem").read_bytes())
+            assert channel.current is not before
+            await asyncio.sleep(0)  # the one before begins to close
+            assert not watch.done()
+        assert await watch.code() is grpc.StatusCode.CANCELLED
 
 
 async def test_a_channel_goes_on_with_renewed_certificates(files: Files, tmp_path: Path) -> None:

@@ -86,7 +86,7 @@ class RenewedChannel(grpc.aio.Channel):
 
     def _replace(self) -> None:
         before, self._channel, self._failed = self._channel, self._open(), False
-        task = asyncio.get_running_loop().create_task(before.close(_FINISH_SECONDS))
+        task = asyncio.get_running_loop().create_task(_finish(before))
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)
 
@@ -146,3 +146,14 @@ class RenewedChannel(grpc.aio.Channel):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.close()
+
+
+async def _finish(channel: grpc.aio.Channel) -> None:
+    """Close a channel that gets no more calls when those in flight have had their time; at once when cancelled.
+
+    gRPC's own `close(grace)` cannot be hurried: cancelled, it leaves a channel that no later close ends.
+    """
+    try:
+        await asyncio.sleep(_FINISH_SECONDS)
+    finally:
+        await channel.close()
