@@ -63,7 +63,7 @@ def stages(variant: str = "cpu") -> tuple[dict[str, list[str]], dict[str, str]]:
         if started := re.match(r"FROM (\S+) AS (\S+)", line):
             stage = started[2]
             extras[stage] = list(extras.get(started[1], []))
-        elif added := re.search(r"docker/install((?: [a-z]+)*)$", line):
+        elif added := re.search(r"docker/install((?: [a-z0-9]+)*)$", line):
             extras[stage] += added[1].split()
         elif copied := re.match(r"COPY --from=(\S+) /venv", line):
             images[stage] = copied[1]
@@ -111,14 +111,15 @@ def test_what_images_install_is_in_the_lock(variant: str, lock: dict[str, str]) 
                 assert requirement.specifier.contains(version, prereleases=True), requirement
 
 
-def test_only_images_of_models_have_torch_and_only_one_has_ray() -> None:
+def test_images_of_models_have_torch_and_read_object_stores_and_only_one_has_ray() -> None:
     extras, images = stages()
     having = {
         name: {image for image, stage in images.items() if name in libraries(extras[stage])}
-        for name in ("torch", "ray", "triton", "pandas")
+        for name in ("torch", "s3fs", "ray", "triton", "pandas")
     }
     assert having == {
         "torch": {"retrieval", "ranking", "ranking-ray", "trainer"},
+        "s3fs": {"retrieval", "ranking", "ranking-ray", "trainer"},
         "ray": {"ranking-ray"},
         "triton": set(),
         "pandas": set(),

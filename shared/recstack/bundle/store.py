@@ -43,7 +43,8 @@ class BundleStore:
 
     def __init__(self, url: str, cache: Path | None = None) -> None:
         self.url = url
-        self._fs, self._root = fsspec.core.url_to_fs(url)
+        # Others publish into the store, so what was listed before says nothing.
+        self._fs, self._root = fsspec.core.url_to_fs(url, use_listings_cache=False)
         self._cache = cache
 
     @classmethod
