@@ -64,13 +64,14 @@ async def running(settings: Settings, clock: Callable[[], int] = epoch_ms) -> As
             log.warning("%s; starting anyway", error)
         registration = Registration(SERVICE, features_pb2_grpc.add_FeatureStoreServiceServicer_to_server, servicer)
         server = await start_server(limits.address, [registration], serving=False, tls=settings.tls)
-        on_new_master = reads.disconnect if reads else lambda: None
-        monitor = HealthMonitor(redis, address, guard, server, on_new_master=on_new_master)
-        await monitor.check()
-        watching = [asyncio.create_task(monitor.run())]
-        if exporting():
-            watching.append(asyncio.create_task(RedisGauges(redis, address).run()))
+        watching: list[asyncio.Task[None]] = []
         try:
+            on_new_master = reads.disconnect if reads else lambda: None
+            monitor = HealthMonitor(redis, address, guard, server, on_new_master=on_new_master)
+            await monitor.check()
+            watching.append(asyncio.create_task(monitor.run()))
+            if exporting():
+                watching.append(asyncio.create_task(RedisGauges(redis, address).run()))
             yield server
         finally:
             for task in watching:

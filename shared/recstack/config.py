@@ -5,17 +5,21 @@ Each value can be set in `recstack.toml` in the current directory, or by environ
 `REDIS_URL` is understood without the prefix.
 """
 
+import re
 from functools import lru_cache
 from pathlib import Path
+from tomllib import TOMLDecodeError
 from typing import Literal, Self
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     TomlConfigSettingsSource,
 )
+
+from recstack.errors import StackError
 
 
 class _Section(BaseModel):
@@ -207,8 +211,25 @@ class Settings(BaseSettings):
         """URL or folder of the bundle store."""
         return self.bundle.store or str(self.home.resolve() / "bundles")
 
+    @property
+    def redis_name(self) -> str:
+        """The Redis URL for messages: without user, password and options."""
+        return re.sub("//[^/@]*@", "//", self.redis_url).partition("?")[0]
+
 
 @lru_cache(maxsize=1)
 def load_settings() -> Settings:
-    """The process's settings, read once. Tests build `Settings(...)` themselves."""
-    return Settings()
+    """The process's settings, read once. Tests build `Settings(...)` themselves.
+
+    Raises StackError that names each value which is not as it should be.
+    """
+    try:
+        return Settings()
+    except ValidationError as error:
+        problems = [
+            f"{'.'.join(map(str, problem['loc'])) or 'settings'}: {problem['msg']} (got {problem['input']!r})"
+            for problem in error.errors()
+        ]
+        raise StackError("\n  ".join(["bad settings in recstack.toml or the environment", *problems])) from error
+    except TOMLDecodeError as error:
+        raise StackError(f"recstack.toml is not TOML: {error}") from error

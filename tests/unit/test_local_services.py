@@ -9,6 +9,7 @@ from recstack.errors import StackError
 from recstack.local import restarts
 from recstack.local.reporter import LogReporter
 from recstack.local.services import SERVICES, environment, with_addresses
+from recstack.local.stack_redis import StackRedis
 
 
 def test_a_child_gets_exactly_the_parents_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -43,3 +44,10 @@ def test_restarts_slow_down_and_then_give_up(monkeypatch: pytest.MonkeyPatch) ->
     assert pauses == [1, 2, 4, 8, 16]
     tracker.pause("gateway", "gateway stopped", LogReporter())
     assert pauses[-1] == 1
+
+
+def test_a_cluster_of_redis_is_refused_without_showing_its_password(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path, redis_url="redis+cluster://me:secret@host:7000")
+    with pytest.raises(StackError, match=r"redis\+cluster://host:7000; set it to") as raised:
+        StackRedis(settings, tmp_path / "redis", free_port=False).start()
+    assert "secret" not in str(raised.value)

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
-from pydantic import ValidationError
 from typer.core import TyperCommand, TyperGroup
 
 from recstack.cli.console import print_error
@@ -24,18 +23,18 @@ _PANEL = "Models and features"
 class RecStackGroup(TyperGroup):
     """Adds each entry point of the group `recstack.commands` (name = module:function) as a command.
 
-    RecStackError and bad settings end a command with one line on stderr and exit status 1; RECSTACK_DEBUG=1 shows
-    the stack trace instead.
+    A RecStackError ends a command with one line on stderr and exit status 1; RECSTACK_DEBUG=1 shows the stack trace
+    instead.
     """
 
     def invoke(self, ctx: "Context") -> Any:
         """Run the command."""
         try:
             return super().invoke(ctx)
-        except (RecStackError, ValidationError) as error:
+        except RecStackError as error:
             if os.environ.get("RECSTACK_DEBUG"):
                 raise
-            print_error(str(error) if isinstance(error, RecStackError) else _bad_settings(error))
+            print_error(str(error))
             raise typer.Exit(1) from error
 
     def list_commands(self, ctx: "Context") -> list[str]:
@@ -76,11 +75,3 @@ def _docstring(plugin: EntryPoint) -> str:
         if isinstance(node, ast.FunctionDef) and node.name == plugin.attr:
             return ast.get_docstring(node) or ""
     return ""
-
-
-def _bad_settings(error: ValidationError) -> str:
-    lines = [
-        f"{'.'.join(map(str, problem['loc'])) or 'settings'}: {problem['msg']} (got {problem['input']!r})"
-        for problem in error.errors()
-    ]
-    return "bad settings in recstack.toml or the environment\n" + "\n".join(f"  {line}" for line in lines)

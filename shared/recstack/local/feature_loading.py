@@ -34,7 +34,7 @@ def load_features_once(settings: Settings, version: str, reporter: Reporter) -> 
             load_features(settings, version, reporter)
             client.set(_LOADED_KEY, checksum)
     except redis.RedisError as error:
-        raise UnavailableError(f"Redis does not answer at {settings.redis_url}: {error}") from error
+        raise UnavailableError(f"Redis does not answer at {settings.redis_name}: {error}") from error
 
 
 def load_features(settings: Settings, version: str, reporter: Reporter) -> LoadCounts:
@@ -47,7 +47,7 @@ def load_features(settings: Settings, version: str, reporter: Reporter) -> LoadC
 def _require_same_dataset(stored: str, wanted: str, settings: Settings) -> None:
     if stored != wanted:
         raise StackError(
-            f"the Redis at {settings.redis_url} holds users and items of {stored}, the active bundle is for {wanted}; "
+            f"the Redis at {settings.redis_name} holds users and items of {stored}, the active bundle is for {wanted}; "
             f"delete {settings.home / 'redis'}, or set REDIS_URL to another Redis, or activate a bundle for {stored}"
         )
 

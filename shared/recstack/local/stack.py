@@ -83,7 +83,6 @@ class LocalStack:
             mark=self._mark,
             scratch=self._scratch,
             bundle_version=self._bundle_version,
-            redis_url=self._settings.redis_url,
             processes=tuple(processes),
         )
 

@@ -5,6 +5,7 @@ from typing import Literal
 from urllib.parse import urlsplit
 
 from recstack.config import Settings
+from recstack.errors import StackError
 from recstack.local.ports import require_free
 from recstack.local.processes import created_at, is_alive
 from recstack.local.state import ProcessState
@@ -18,7 +19,7 @@ class StackRedis:
     """
 
     def __init__(self, settings: Settings, folder: Path, free_port: bool) -> None:
-        self._configured_url = settings.redis_url
+        self._settings = settings
         self._server: RedisServer | None = None
         if "redis_url" not in settings.model_fields_set:
             fsync: Literal["always", "everysec"] = (
@@ -30,7 +31,7 @@ class StackRedis:
     @property
     def url(self) -> str:
         """redis:// URL for the services."""
-        return self._server.url if self._server else self._configured_url
+        return self._server.url if self._server else self._settings.redis_url
 
     @property
     def alive(self) -> bool:
@@ -43,9 +44,17 @@ class StackRedis:
             require_free("redis", self._address, "REDIS_URL to a Redis that is running")
 
     def start(self) -> str:
-        """Start the embedded server and wait until it answers; a sentence that says where Redis is."""
+        """Start the embedded server and wait until it answers; a sentence that says where Redis is.
+
+        Raises StackError for a Redis that a local stack cannot use.
+        """
         if self._server is None:
-            return f"using the Redis at {self.url}"
+            if self.url.partition("://")[0] not in ("redis", "rediss", "unix"):
+                raise StackError(
+                    f"a local stack needs one Redis server; REDIS_URL is {self._settings.redis_name}; "
+                    "set it to redis://host:port/db or rediss://…, or unset it for an embedded one"
+                )
+            return f"using the Redis at {self._settings.redis_name}"
         self._server.start()
         return f"redis is ready at {self._address}"
 

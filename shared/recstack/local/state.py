@@ -32,7 +32,6 @@ class StackState(BaseModel):
     mark: str
     scratch: Path
     bundle_version: str
-    redis_url: str
     processes: tuple[ProcessState, ...]
 
     def address(self, service: str) -> str:
