@@ -17,7 +17,7 @@ READY := $(VENV)/.ready
 STUBS := $(VENV)/.stubs
 PROTOS := $(shell find protos -name '*.proto')
 
-.PHONY: help setup peers protos demo up down train evaluate quality bench bench-stream load test upgrade-proof lint types proto-lint images images-test k8s-validate lock format check clean
+.PHONY: help setup peers protos demo up down train evaluate quality bench bench-stream load test upgrade-proof lint types proto-lint images images-test images-steps k8s-validate lock format check clean
 
 help: ## Show this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | expand -t 14
@@ -97,7 +97,10 @@ images: ## Build all container images with docker or podman, whichever is there 
 	docker/build $(IMAGES)
 
 images-test: images setup ## The same, then run them by compose and by the manifests (needs a Docker daemon with compose)
-	IMAGES_TAG=$(or $(TAG),dev) $(BIN)/pytest tests/integration/test_images*.py
+	IMAGES_TAG=$(or $(TAG),dev) $(BIN)/pytest tests/integration/test_images.py tests/integration/test_images_overlays.py
+
+images-steps: setup ## Run the Dockerfile's steps for the small images as a script (where there is no container engine)
+	IMAGES_STEPS=1 $(BIN)/pytest tests/integration/test_images_steps.py
 
 k8s-validate: setup ## Build every kustomize combination and check it against the schemas (CRDS=folder for custom kinds)
 	$(BIN)/python k8s/validate.py $(if $(CRDS),--crds $(CRDS))
