@@ -1,6 +1,6 @@
 """Free TCP ports for servers that start soon."""
 
-import random
+import secrets
 import socket
 
 from recstack.errors import StackError
@@ -17,7 +17,8 @@ def free_port() -> int:
 def free_ports(count: int) -> list[int]:
     """`count` such ports in a row. Raises StackError when there are none."""
     for _ in range(200):
-        start = random.randrange(PORT_RANGE.start, PORT_RANGE.stop - count)
+        # Not `random`: processes that seed it alike (training does) would choose alike at the same time.
+        start = PORT_RANGE.start + secrets.randbelow(len(PORT_RANGE) - count)
         ports = list(range(start, start + count))
         if all(_is_free(port) for port in ports):
             return ports

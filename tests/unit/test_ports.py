@@ -1,5 +1,6 @@
 """Ports for servers that start soon."""
 
+import random
 import socket
 from pathlib import Path
 
@@ -17,3 +18,10 @@ def test_free_ports_are_in_a_row_and_can_be_listened_on() -> None:
 def test_no_outgoing_connection_takes_them() -> None:
     first, _ = map(int, Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split())
     assert max(free_ports(50)) < first
+
+
+def test_processes_that_seed_alike_choose_differently() -> None:
+    random.seed(0)
+    chosen = {free_ports(1)[0] for _ in range(20)}
+    random.seed(0)
+    assert chosen != {free_ports(1)[0] for _ in range(20)}
