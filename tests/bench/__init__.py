@@ -2,6 +2,7 @@
 
 harness, page                     sides in turn, medians, ratios; the page of results
 world, world_data                 a stack's bundle of any size, without data or training
+service_process                   one service in a process of its own
 recommend_floor                   a Recommend over the least it could cost (with in_process, noop_server, …)
 stack_of_defaults, feature_reads  against Feast and what else a team would take (with peers/)
 ray_serve                         our way through Ray Serve, Serve's own, and none (with ray_noop)

@@ -5,12 +5,9 @@ an encoder with random weights, so that users lie among the items as trained one
 """
 
 import asyncio
-import multiprocessing
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
-from multiprocessing.connection import Connection
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -39,7 +36,8 @@ from services.retrieval.item_index import item_index
 from tests.bench.harness import Comparison, Sample, interleave
 from tests.bench.index_kinds import build
 from tests.bench.item_vectors import clustered_items, users_of
-from tests.bench.noop_server import Hop, noop_server, run_on_uvloop
+from tests.bench.noop_server import Hop, noop_server
+from tests.bench.service_process import service_process
 from tests.helpers.bundles import write_hollow_bundle, write_users
 
 K, HISTORY, USERS = 100, 50, 100
@@ -64,7 +62,7 @@ def service_comparisons(
         settings = Settings(home=Path(name), retrieval=RetrievalSettings(address="127.0.0.1:0", device="cpu"))
         bundle = _publish(BundleStore.of(settings), Path(name) / "work", items_ID, folder)
         asked = [_asked(items, number) for number in range(USERS)]
-        with _service(settings) as port:
+        with service_process(running_service, settings) as port:
             samples, recall = _measure(bundle, items_ID, asked, port, rounds)
     milliseconds = {side: sample.milliseconds for side, sample in samples.items()}
     p99 = {side: float(np.quantile(sample.seconds, 0.99)) * 1e3 for side, sample in samples.items()}
@@ -189,27 +187,3 @@ def _recall(
         nearest = np.argpartition(-similarities, K)[:K]
         found += len(np.intersect1d(np.array(reply.results[0].item_ids) - 1, nearest))
     return found / (K * len(asked))
-
-
-@contextmanager
-def _service(settings: Settings) -> Iterator[int]:
-    """The service in a process of its own; its port."""
-    spawn = multiprocessing.get_context("spawn")  # gRPC must not be forked
-    ours, theirs = spawn.Pipe()
-    process = spawn.Process(target=_run_service, args=(theirs, settings), daemon=True)
-    process.start()
-    theirs.close()
-    try:
-        yield ours.recv()
-    finally:
-        ours.send("stop")
-        process.join()
-
-
-def _run_service(pipe: Connection, settings: Settings) -> None:
-    async def serve() -> None:
-        async with running_service(settings) as server:
-            pipe.send(server.port)
-            await asyncio.to_thread(pipe.recv)
-
-    run_on_uvloop(serve())

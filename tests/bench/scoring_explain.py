@@ -9,11 +9,7 @@ Wall times: they mean something on an idle machine only.
 """
 
 import asyncio
-import multiprocessing
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
-from multiprocessing.connection import Connection
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import perf_counter
@@ -27,11 +23,11 @@ from recstack.api.common.v1.common_pb2 import History
 from recstack.api.ranking.v1.ranking_pb2 import AttributeRequest, RankRequest
 from recstack.api.ranking.v1.ranking_pb2_grpc import RankingServiceStub
 from recstack.bundle import BundleStore
-from recstack.config import Settings
 from recstack.rpc.channel import aio_channel
 from services.ranking.server import running_service
 from tests.bench.harness import Comparison, Report, main
 from tests.bench.noop_server import run_on_uvloop
+from tests.bench.service_process import service_process
 from tests.bench.traffic import Open
 from tests.bench.world import make_world
 
@@ -77,7 +73,9 @@ def run(console: Console, short: bool) -> Report:
         active = store.active()
         assert active is not None
         ids = store.open(active).catalogue().ids
-        with _service(settings) as port:
+        ranking = settings.ranking.model_copy(update={"address": "127.0.0.1:0", "engine": "plain"})
+        plain = settings.model_copy(update={"ranking": ranking})
+        with service_process(running_service, plain) as port:
             run_on_uvloop(_phases(port, ids, effort, alone, beside))
     report = Report(f"A Rank beside Explain, {effort.ranks:g} and {effort.attributions:g} a second")
     for what, one, other in (("wall", beside.ranks, alone.ranks), ("queue", beside.queue, alone.queue)):
@@ -127,32 +125,6 @@ def _some(ids: NDArray[np.int64], count: int, rng: np.random.Generator) -> NDArr
 def _history(ids: NDArray[np.int64], rng: np.random.Generator) -> History:
     ratings = rng.integers(1, 6, EVENTS).astype(np.float32)
     return History(item_ids=_some(ids, EVENTS, rng), timestamps_ms=range(1, EVENTS + 1), ratings=ratings)
-
-
-@contextmanager
-def _service(settings: Settings) -> Iterator[int]:
-    """The service in a process of its own; its port."""
-    ranking = settings.ranking.model_copy(update={"address": "127.0.0.1:0", "engine": "plain"})
-    spawn = multiprocessing.get_context("spawn")  # gRPC must not be forked
-    ours, theirs = spawn.Pipe()
-    configured = settings.model_copy(update={"ranking": ranking})
-    process = spawn.Process(target=_run_service, args=(theirs, configured), daemon=True)
-    process.start()
-    theirs.close()
-    try:
-        yield ours.recv()
-    finally:
-        ours.send("stop")
-        process.join()
-
-
-def _run_service(pipe: Connection, settings: Settings) -> None:
-    async def serve() -> None:
-        async with running_service(settings) as server:
-            pipe.send(server.port)
-            await asyncio.to_thread(pipe.recv)
-
-    run_on_uvloop(serve())
 
 
 if __name__ == "__main__":

@@ -35,8 +35,8 @@ SHOWN = "recstack_shown_total"
 CALL_SECONDS, CALL_COUNT = "recstack_rpc_seconds", "recstack_rpc_seconds_count"
 
 
-def click_rate(metric: str, by: str) -> str:
-    """Clicks over impressions."""
+def click_rate(metric: str, by: str = "") -> str:
+    """Clicks over impressions, by a label if one is given."""
     clicks, shown = (rate(metric, by, f'type="{kind}"', SLOW) for kind in ("click", "impression"))
     return share(clicks, shown)
 
@@ -95,12 +95,7 @@ ROWS = [
             ),
             number(
                 "Click rate, 1 h",
-                share(
-                    *(
-                        rate("recstack_arm_events_total", where=f'type="{kind}"', window=SLOW)
-                        for kind in ("click", "impression")
-                    )
-                ),
+                click_rate("recstack_arm_events_total"),
                 "percentunit",
                 about="Clicks over impressions of recommended items.",
             ),
